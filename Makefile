@@ -1,0 +1,34 @@
+# make help lists the targets. Everything runs in .venv, or in the Python of MTKD_PYTHON.
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help install test lint format constraints clean
+
+# Files of a test module stay in one process, which shares their fixtures.
+PYTEST_ARGS ?= -n 2 --dist loadfile
+RUN := . ./path.sh &&
+SCRIPTS = $$(find . -name '.[!.]*' ! -name .ci -prune -o -name '*.sh' -print) .ci/run
+
+help:  ## this text
+	@grep -E '^[a-z]+: ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install:  ## make .venv and install everything; ends at once when that is done
+	@tools/install.sh
+
+test: install  ## the tests; PYTEST_ARGS="-x test/data" instead of two processes over all of them
+	@$(RUN) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 python -m pytest -q $(PYTEST_ARGS)
+
+lint: install  ## ruff and shellcheck
+	@$(RUN) ruff check . && ruff format --check . && shellcheck -x -P SCRIPTDIR $(SCRIPTS)
+
+format: install  ## let ruff sort the imports and lay out the code
+	@$(RUN) ruff check --fix-only --quiet . && ruff format .
+
+constraints:  ## write the versions that are installed to tools/constraints.txt
+	@MTKD_PYTHON= tools/install.sh --extras mini,kaldiio,test,dev
+	@{ grep '^#' tools/constraints.txt; .venv/bin/python -m pip freeze --exclude-editable | \
+	    sed -E 's/\+[a-z0-9.]+$$//' | grep == | grep -vE '^(nvidia|cuda|triton)'; \
+	} >tools/constraints.new && mv tools/constraints.new tools/constraints.txt
+
+clean:  ## remove caches; keeps .venv, dump and exp
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	@rm -rf .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

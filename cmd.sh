@@ -1,0 +1,37 @@
+# shellcheck shell=bash
+# How run.sh starts its jobs: `. ./cmd.sh`, after path.sh.
+#
+#   local   on this machine, with the project's own job runner (the default; needs nothing else)
+#   run     on this machine, with Kaldi's run.pl
+#   stdout  the same with the log on the terminal as well (stdout.pl)
+#   slurm   sbatch, by slurm.pl; settings in conf/slurm.conf
+#   sge     qsub, by queue.pl; settings in conf/queue.conf
+#   pbs     qsub of PBS, by pbs.pl; settings in conf/pbs.conf
+#   ssh     over ssh, by ssh.pl; the machines in .queue/machines
+#
+# All but `local` need Kaldi's or ESPnet's scripts: set KALDI_ROOT or ESPNET_ROOT to a checkout
+# (path.sh puts their utils on PATH). They share one form: <cmd>.pl [--mem 4G] [--gpu 1]
+# JOB=1:<nj> <log> <command>; see https://kaldi-asr.org/doc/queue.html. Options for every job go
+# behind the script's name below.
+
+cmd_backend=${cmd_backend:-local}
+
+case ${cmd_backend} in
+    local) _script= ;;
+    run | stdout | slurm | pbs | ssh) _script=${cmd_backend}.pl ;;
+    sge) _script=queue.pl ;;
+    *)
+        echo "error: cmd_backend=${cmd_backend}: use local, run, stdout, slurm, sge, pbs or ssh" >&2
+        return 1
+        ;;
+esac
+if [ -n "${_script}" ] && ! command -v "${_script}" >/dev/null; then
+    echo "error: cmd_backend=${cmd_backend} needs ${_script}, which is not on PATH:" \
+        "set KALDI_ROOT or ESPNET_ROOT to a checkout that has it, or use cmd_backend=local" >&2
+    return 1
+fi
+
+export train_cmd="${_script}"  # jobs without a GPU: formatting, features
+export cuda_cmd="${_script}"   # training; run.sh adds --gpu <ngpu>
+export decode_cmd="${_script}" # inference
+unset _script

@@ -1,0 +1,86 @@
+"""Run one stage of the recipe: make what is missing or out of date. ``run.sh`` calls it."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_mtkd.errors import UserError, cli
+from espnet_mtkd.jobs import run_jobs
+from espnet_mtkd.plan import Plan
+
+OPTIONS = {
+    # where
+    "datadir": "data",
+    "dumpdir": "dump",
+    "expdir": "exp",
+    # data
+    "corpora": "mini_ser",
+    "heldout": "",
+    "local_data_opts": "",
+    "labels": "four",
+    "fs": 16000,
+    "min_wav_duration": 0.1,
+    "max_wav_duration": 30.0,
+    "max_rejects": 0,
+    "protocol": "si",
+    "num_folds": 4,
+    "folds": "all",
+    "fold_seed": 0,
+    # models
+    "upstream": "fbank_no_cmvn",
+    "upstream_path": "",
+    "upstream_mode": "frozen",
+    "pooling": "stats",
+    "systems": "ft kd mtkd_uniform mtkd_cosine_batch mtkd",
+    "seeds": "0",
+    "teacher_config": "conf/train_frozen.yaml",
+    "student_config": "conf/train_frozen.yaml",
+    "teacher_args": "",
+    "student_args": "",
+    "pack_system": "",
+    # jobs
+    "ngpu": 0,
+    "nj": 2,
+    "train_cmd": "",
+    "cuda_cmd": "",
+    "decode_cmd": "",
+    "command": "./run.sh",
+}
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the parser; ``run.sh --help`` says what the options mean."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage", type=int)
+    for name, default in OPTIONS.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    parser.add_argument("--corpus_root", action="append", default=[], help="NAME=FOLDER, repeat")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage, one run at a time in an experiment's folder."""
+    args = get_parser().parse_args(argv)
+    expdir = Path(args.expdir)
+    expdir.mkdir(parents=True, exist_ok=True)
+    # The lock dies with its process.
+    with open(expdir / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"--expdir {expdir}: another run is at work there") from None
+        start = time.monotonic()
+        plan = Plan(args)
+        jobs = plan.stage(args.stage)
+        made = run_jobs(jobs, args.nj)
+    seconds = time.monotonic() - start
+    what = f"{made} of {len(jobs)} jobs run" if made else "nothing to do: all is up to date"
+    print(f"  {what} ({seconds:.1f} s)")
+
+
+if __name__ == "__main__":
+    cli(main)

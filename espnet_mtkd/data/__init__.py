@@ -1,0 +1,1 @@
+"""Data directories, audio, labels and folds."""

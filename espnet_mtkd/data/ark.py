@@ -1,0 +1,39 @@
+"""Kaldi arks, written whole or not at all.
+
+``omniio`` has kaldiio's interface and writes the same bytes; kaldiio's licence allows evaluation
+only (https://github.com/espnet/espnet/issues/6529).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from omniio.kaldi import WriteHelper, load_mat
+
+from espnet_mtkd.data.datadir import read_map
+from espnet_mtkd.data.files import atomic_path
+
+
+def write_ark(scp: str | Path, items: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Write matrices to an ark beside ``scp`` (``feats.scp``: ``feats.ark``) and its index.
+
+    Paths in the index are absolute. The ark is in place before the index that points into it.
+    """
+    scp = Path(scp).absolute()
+    ark = scp.with_suffix(".ark")
+    with atomic_path(scp) as temporary_scp:
+        with atomic_path(ark) as temporary_ark:
+            with WriteHelper(f"ark,scp:{temporary_ark},{temporary_scp}") as writer:
+                for key, matrix in items:
+                    writer[key] = matrix
+        text = temporary_scp.read_text(encoding="utf-8").replace(str(temporary_ark), str(ark))
+        temporary_scp.write_text(text, encoding="utf-8")
+
+
+def read_ark(scp: str | Path, keys: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+    """Read the matrices of ``keys`` (default: all) through their index."""
+    entries = read_map(scp)
+    wanted = entries if keys is None else keys
+    return {key: load_mat(entries[key]) for key in wanted}

@@ -1,0 +1,220 @@
+"""Audio of a corpus to one form: mono, one sampling rate, 16 bit, checked.
+
+A file that has this form already is used where it lies. Memory is bounded by one utterance per
+process: length is judged by the header before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import multiprocessing
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from itertools import batched
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from tqdm import tqdm
+
+from espnet_mtkd.data.datadir import DataDir
+from espnet_mtkd.data.files import atomic_path
+from espnet_mtkd.errors import UserError
+
+_BATCH = 512  # utterances in flight at most
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the audio must become and may be.
+
+    Attributes:
+        fs: Sampling rate, Hz.
+        min_wav_duration: Shortest utterance that is taken, seconds.
+        max_wav_duration: Longest utterance that is taken, seconds.
+    """
+
+    fs: int = 16000
+    min_wav_duration: float = 0.1
+    max_wav_duration: float = 30.0
+
+
+@dataclass(frozen=True)
+class Audio:
+    """What became of one utterance.
+
+    Attributes:
+        utt_id: The utterance.
+        path: Where its audio lies now: the source, or the file that was written.
+        num_samples: At ``Form.fs``.
+        audio_hash: SHA-256 of the samples as little-endian 16-bit integers.
+        clipped: Three samples in a row or more lie at full scale in the source.
+        reject: Why it cannot be used; None when it can. The fields above are then empty.
+    """
+
+    utt_id: str
+    path: str
+    num_samples: int = 0
+    audio_hash: str = ""
+    clipped: bool = False
+    reject: str | None = None
+
+
+class _RejectError(Exception):
+    """The file cannot be used, for the reason in the message."""
+
+
+def format_utterance(utt_id: str, source: str, folder: Path, form: Form) -> Audio:
+    """Check one file and bring it into form.
+
+    Args:
+        utt_id: The utterance.
+        source: A file that libsndfile reads (WAV, FLAC, OGG, MP3, ...), any rate and channels.
+        folder: Where ``<utt_id>.flac`` is written when the source is not in form.
+        form: The form.
+
+    Returns:
+        The outcome; a file that cannot be used gives ``reject``, not an exception.
+    """
+    target = folder / f"{utt_id}.flac"
+    if Path(source).resolve() == target.resolve():
+        raise UserError(f"{source}: {utt_id} would be written over its source; change --out")
+    try:
+        samples, rate, ready = _read(source, form)
+    except _RejectError as reason:
+        return Audio(utt_id, source, reject=str(reason))
+    resampled = samples if rate == form.fs else soxr.resample(samples, rate, form.fs, quality="HQ")
+    pcm = np.clip(np.rint(resampled * 32768.0), -32768, 32767).astype("<i2")
+    if not pcm.any():
+        return Audio(utt_id, source, reject="silent: all samples are zero")
+    if not ready:
+        with atomic_path(target) as temporary:
+            soundfile.write(temporary, pcm, form.fs, format="FLAC", subtype="PCM_16")
+    return Audio(
+        utt_id,
+        path=source if ready else str(target),
+        num_samples=len(pcm),
+        audio_hash=hashlib.sha256(pcm.tobytes()).hexdigest(),
+        clipped=_is_clipped(samples),
+    )
+
+
+def format_corpus(
+    data: DataDir,
+    out: Path,
+    form: Form | None = None,
+    nj: int = 1,
+    max_rejects: int = 0,
+) -> list[Audio]:
+    """Bring the audio of a data directory into form and write the data directory of the result.
+
+    Writes ``out/audio/*.flac``, ``out/rejects.tsv`` and, when there are not too many rejects, the
+    data directory with ``utt2dur``, ``utt2num_samples`` and ``utt2audio_hash``, ``wav.scp`` last.
+    The result does not depend on ``nj``.
+
+    Args:
+        data: The corpus.
+        out: Where the result goes.
+        form: Default: 16 kHz, 0.1 to 30 s.
+        nj: Processes.
+        max_rejects: How many utterances may be left out.
+
+    Returns:
+        The outcome of every utterance, sorted by utterance.
+
+    Raises:
+        UserError: More rejects than ``max_rejects``, or nothing is left.
+    """
+    form = form or Form()
+    # Until the end there must be nothing that looks finished.
+    (out / "wav.scp").unlink(missing_ok=True)
+    jobs = [(utt, data.wav_scp[utt]) for utt in data.utterances]
+    results = list(_progress(_run(jobs, out / "audio", form, nj), len(jobs), out.name))
+    rejects = [audio for audio in results if audio.reject]
+    with atomic_path(out / "rejects.tsv") as temporary, open(temporary, "w", newline="") as f:
+        writer = csv.writer(f, delimiter="\t", lineterminator="\n")
+        writer.writerow(("utt_id", "path", "reason"))
+        writer.writerows((audio.utt_id, audio.path, audio.reject) for audio in rejects)
+    if len(rejects) > max_rejects or len(rejects) == len(results):
+        raise UserError(
+            f"{rejects[0].path}: {rejects[0].reject} ({rejects[0].utt_id}); {len(rejects)} of "
+            f"{len(results)} utterances cannot be used, all in {out / 'rejects.tsv'}; mend or "
+            f"remove them, or allow them with --max_rejects (now {max_rejects})"
+        )
+    kept = [audio for audio in results if not audio.reject]
+    formed = data.subset(audio.utt_id for audio in kept)
+    formed.wav_scp = {audio.utt_id: audio.path for audio in kept}
+    formed.utt2dur = {audio.utt_id: f"{audio.num_samples / form.fs:.4f}" for audio in kept}
+    formed.utt2num_samples = {audio.utt_id: str(audio.num_samples) for audio in kept}
+    formed.utt2audio_hash = {audio.utt_id: audio.audio_hash for audio in kept}
+    formed.write(out)
+    return results
+
+
+def _read(source: str, form: Form) -> tuple[np.ndarray, int, bool]:
+    """Decode a file to mono: samples (T,) float32, rate, and whether it is in form as it is."""
+    if not Path(source).is_file():
+        raise _RejectError("no such file")
+    if Path(source).stat().st_size == 0:
+        raise _RejectError("empty file")
+    try:
+        with soundfile.SoundFile(source) as f:
+            rate, claimed = f.samplerate, f.frames
+            _check_duration(claimed / rate, form)
+            samples = f.read(dtype="float32", always_2d=True)
+            # What every reader of ESPnet takes and where nothing would be lost or gained.
+            ready = f.format in ("WAV", "WAVEX", "FLAC") and f.subtype == "PCM_16"
+            ready = ready and f.channels == 1 and rate == form.fs
+    except soundfile.LibsndfileError as error:
+        raise _RejectError(f"unreadable: {error.error_string.strip()}") from None
+    if len(samples) < claimed:
+        raise _RejectError(f"unreadable: breaks off after {len(samples)} of {claimed} samples")
+    if not np.isfinite(samples).all():
+        raise _RejectError("NaN or infinite samples")
+    return samples.mean(axis=1, dtype=np.float32), rate, ready
+
+
+def _check_duration(seconds: float, form: Form) -> None:
+    if seconds == 0:
+        raise _RejectError("no samples")
+    shortest, longest = form.min_wav_duration, form.max_wav_duration
+    if seconds < shortest:
+        raise _RejectError(f"too short: {seconds:.3f} s, --min_wav_duration {shortest}")
+    if seconds > longest:
+        raise _RejectError(f"too long: {seconds:.3f} s, --max_wav_duration {longest}")
+
+
+def _is_clipped(samples: np.ndarray) -> bool:
+    full = np.abs(samples) >= 32767 / 32768
+    return bool((full[:-2] & full[1:-1] & full[2:]).any())
+
+
+def _run(jobs: list[tuple[str, str]], folder: Path, form: Form, nj: int) -> Iterator[Audio]:
+    if nj == 1:
+        yield from (format_utterance(utt, source, folder, form) for utt, source in jobs)
+        return
+    # spawn: a fork would copy whatever threads and locks the caller has.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(nj, len(jobs)), mp_context=context) as pool:
+        try:
+            for batch in batched(jobs, _BATCH):
+                utts, sources = zip(*batch, strict=True)
+                work = partial(format_utterance, folder=folder, form=form)
+                yield from pool.map(work, utts, sources, chunksize=8)
+        except BrokenProcessPool:
+            raise UserError("a worker process was killed (out of memory?); lower --nj") from None
+
+
+def _progress(results: Iterable[Audio], total: int, name: str) -> Iterator[Audio]:
+    """Pass results on; a bar on a terminal, a line per thousand in a log."""
+    bar = tqdm(results, total=total, desc=name, unit="utt", disable=not sys.stderr.isatty())
+    for done, audio in enumerate(bar, start=1):
+        if bar.disable and done % 1000 == 0:
+            print(f"{name}: {done} of {total} utterances", file=sys.stderr, flush=True)
+        yield audio

@@ -1,0 +1,1 @@
+"""Distillation: loss, weightings, teachers."""

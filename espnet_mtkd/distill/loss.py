@@ -1,0 +1,63 @@
+"""The distillation loss of several teachers."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from espnet_mtkd.errors import UserError
+
+
+def standardize_logits(logits: torch.Tensor) -> torch.Tensor:
+    """Give logits (..., C) mean zero and deviation one over the classes.
+
+    Teachers then differ in what they say, not in how loud they say it
+    (Sun et al. 2024, https://arxiv.org/abs/2403.01643).
+    """
+    deviation = logits.std(-1, keepdim=True, correction=0)
+    return (logits - logits.mean(-1, keepdim=True)) / (deviation + 1e-7)
+
+
+class MultiTeacherLoss(torch.nn.Module):
+    """Weighted Kullback-Leibler divergence of the student from its teachers.
+
+    With p_k = softmax(t_k / T) and q = softmax(z / T):
+    mean over the batch of sum_k w[b, k] * T^2 * KL(p_k[b] || q[b])
+    (Hinton et al. 2015, arXiv 1503.02531; several teachers: arXiv 2506.08717).
+
+    Args:
+        temperature: T, default 2.
+        standardize: standardise all logits over the classes first; default True.
+        reduction: ``batchmean`` (default), the definition above; ``mean`` divides by the number of
+            classes as well, as the paper's official code does.
+    """
+
+    def __init__(
+        self, temperature: float = 2.0, standardize: bool = True, reduction: str = "batchmean"
+    ) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise UserError(f"distill_conf: temperature {temperature}: must be above 0")
+        if reduction not in ("batchmean", "mean"):
+            raise UserError(f"distill_conf: reduction {reduction!r}: must be batchmean or mean")
+        self.temperature = temperature
+        self.standardize = standardize
+        self.reduction = reduction
+
+    def forward(
+        self, student: torch.Tensor, teachers: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the loss, a scalar.
+
+        Args:
+            student: logits z (Batch, C).
+            teachers: logits t (Batch, K, C), without gradient.
+            weights: w (Batch, K), rows that sum to one.
+        """
+        if self.standardize:
+            student, teachers = standardize_logits(student), standardize_logits(teachers)
+        log_q = F.log_softmax(student / self.temperature, dim=-1)
+        log_p = F.log_softmax(teachers / self.temperature, dim=-1)
+        divergence = (log_p.exp() * (log_p - log_q[:, None])).sum(-1)
+        loss = self.temperature**2 * (weights * divergence).sum(-1).mean()
+        return loss / student.shape[-1] if self.reduction == "mean" else loss

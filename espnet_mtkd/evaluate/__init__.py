@@ -1,0 +1,1 @@
+"""Metrics, intervals, significance, results, report."""

@@ -1,0 +1,304 @@
+"""From the predictions of an experiment to everything that is reported: ``results.json``.
+
+The content is a plain dictionary, because the same thing is written as JSON, printed as Markdown
+(:mod:`espnet_mtkd.evaluate.markdown`) and drawn (:mod:`espnet_mtkd.evaluate.report`)::
+
+    format, experiment, bootstrap {num_resamples, seed, level}, warnings {synthetic, teachers,
+    notes}, teachers {names, languages, uar, ft}, audit, audit_text, test, heldout (or null)
+
+``test`` and ``heldout`` hold ``runs`` (names), ``data`` (per language: utterances, speakers,
+classes) and ``rows``: name -> {kind, languages, macro, runs, difference, confusion, num_params,
+train_seconds}. An estimate is {value, low, high} in 0..1; low and high are null where there is no
+interval. ``macro`` is the unweighted mean of the languages' values.
+
+What a run is, is said in :mod:`espnet_mtkd.evaluate.counts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from espnet_mtkd.errors import UserError
+from espnet_mtkd.evaluate.counts import Counts, read_counts
+from espnet_mtkd.evaluate.experiment import Experiment, read_info, read_json
+from espnet_mtkd.evaluate.intervals import (
+    observed,
+    p_value,
+    percentile_interval,
+    resampled,
+    speaker_weights,
+)
+from espnet_mtkd.evaluate.metrics import METRICS, majority_confusion
+
+FORMAT = 1
+BASELINE = "ft"
+MAJORITY = "majority"
+TEACHERS = "monolingual_teachers"
+FEW_SPEAKERS = 10
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are computed: number of resamples, seed, confidence level."""
+
+    num_resamples: int = 2000
+    seed: int = 0
+    level: float = 0.95
+
+
+@dataclass(frozen=True)
+class Row:
+    """Metrics of one system on one set: observed values (L,) and bootstrap values (L, B)."""
+
+    counts: Counts
+    values: dict[str, np.ndarray]
+    draws: dict[str, np.ndarray]
+
+
+def _row(counts: Counts, bootstrap: Bootstrap) -> Row:
+    values = {
+        name: np.array([observed(matrices, metric) for matrices in counts.values()])
+        for name, metric in METRICS.items()
+    }
+    draws: dict[str, list[np.ndarray]] = {name: [] for name in METRICS}
+    for language, matrices in counts.items():
+        num_speakers = matrices.shape[1]
+        weights = speaker_weights(num_speakers, bootstrap.num_resamples, bootstrap.seed, language)
+        sums = resampled(matrices, weights)
+        for name, metric in METRICS.items():
+            drawn = metric(sums).mean(axis=1)
+            # One speaker cannot be resampled: no interval rather than one of width zero.
+            draws[name].append(drawn if num_speakers > 1 else np.full_like(drawn, np.nan))
+    return Row(counts, values, {name: np.stack(drawn) for name, drawn in draws.items()})
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)
+
+
+def _estimate(value: float, draws: np.ndarray, level: float) -> dict[str, float | None]:
+    low, high = percentile_interval(draws, level)
+    return {"value": _number(value), "low": _number(low), "high": _number(high)}
+
+
+def _difference(value: float, draws: np.ndarray, level: float) -> dict[str, float | None]:
+    p = np.nan if np.isnan(draws).any() else p_value(draws)
+    return {**_estimate(value, draws, level), "p": _number(p)}
+
+
+def _describe(
+    kind: str, row: Row, baseline: Row | None, languages: Sequence[str], level: float
+) -> dict[str, Any]:
+    """The entry of one row. ``macro`` is null unless the row covers all ``languages``."""
+    covered = list(row.counts)
+    complete = covered == list(languages)
+    entry: dict[str, Any] = {
+        "kind": kind,
+        "languages": {
+            language: {
+                name: _estimate(row.values[name][i], row.draws[name][i], level) for name in METRICS
+            }
+            for i, language in enumerate(covered)
+        },
+        "macro": None,
+        "runs": None,
+        "difference": None,
+        "confusion": {at: m.sum(axis=(0, 1)).tolist() for at, m in row.counts.items()},
+        "num_params": None,
+        "train_seconds": None,
+    }
+    if complete:
+        entry["macro"] = {
+            name: _estimate(row.values[name].mean(), row.draws[name].mean(axis=0), level)
+            for name in METRICS
+        }
+        by_run = [METRICS["uar"](matrices.sum(axis=1)) for matrices in row.counts.values()]
+        entry["runs"] = [_number(value) for value in np.mean(by_run, axis=0)]
+    if baseline is not None:
+        at = [list(languages).index(language) for language in covered]
+        values = row.values["uar"] - baseline.values["uar"][at]
+        draws = row.draws["uar"] - baseline.draws["uar"][at]
+        entry["difference"] = {
+            "languages": {
+                language: _difference(values[i], draws[i], level)
+                for i, language in enumerate(covered)
+            },
+            "macro": _difference(values.mean(), draws.mean(axis=0), level) if complete else None,
+        }
+    return entry
+
+
+def _majority(counts: Counts) -> dict[str, Any]:
+    """Always the most frequent class of a language's test set; a bound, so without interval."""
+    constant = {at: majority_confusion(m[0].sum(axis=0)) for at, m in counts.items()}
+
+    def point(value: float) -> dict[str, float | None]:
+        return {"value": _number(value), "low": None, "high": None}
+
+    values = {at: {n: f(c) for n, f in METRICS.items()} for at, c in constant.items()}
+    return {
+        "kind": "baseline",
+        "languages": {at: {n: point(v) for n, v in of.items()} for at, of in values.items()},
+        "macro": {n: point(np.mean([of[n] for of in values.values()])) for n in METRICS},
+        "runs": None,
+        "difference": None,
+        "confusion": {at: c.tolist() for at, c in constant.items()},
+        "num_params": None,
+        "train_seconds": None,
+    }
+
+
+def score_set(experiment: Experiment, split: str, bootstrap: Bootstrap) -> dict[str, Any]:
+    """Score all models on ``test`` or ``heldout``; see the module's docstring for the result."""
+    heldout = split == "heldout"
+    languages = experiment.heldout_languages if heldout else experiment.languages
+    counts, result = read_counts(experiment, split)
+    measured = {model: _row(counts[model], bootstrap) for model in experiment.models}
+    baseline = measured[BASELINE] if BASELINE in experiment.systems else None
+    level = bootstrap.level
+
+    rows = {MAJORITY: _majority(counts[experiment.models[0]])}
+    if experiment.teachers and not heldout:
+        own = {experiment.own_language(teacher): teacher for teacher in experiment.teachers}
+        composed = {at: counts[own[at]][at] for at in languages if at in own}
+        row = _row(composed, bootstrap)
+        rows[TEACHERS] = _describe("teachers", row, baseline, languages, level)
+    for model, row in measured.items():
+        kind = "teacher" if model in experiment.teachers else "system"
+        compared = None if model == BASELINE else baseline
+        rows[model] = _describe(kind, row, compared, languages, level)
+    return {**result, "rows": rows}
+
+
+def _add_costs(experiment: Experiment, rows: dict[str, Any]) -> None:
+    """Parameters and training time, mean over folds and seeds; of all teachers together."""
+    for model in experiment.models:
+        infos = [
+            read_info(experiment, fold, seed, model)
+            for fold in experiment.folds
+            for seed in experiment.seeds
+        ]
+        for key in ("num_params", "train_seconds"):
+            rows[model][key] = round(float(np.mean([info[key] for info in infos])), 3)
+    if TEACHERS in rows:
+        for key in ("num_params", "train_seconds"):
+            total = sum(rows[teacher][key] for teacher in experiment.teachers)
+            rows[TEACHERS][key] = round(total, 3)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _teacher_warnings(rows: Mapping[str, Any]) -> list[str]:
+    if BASELINE not in rows or TEACHERS not in rows:
+        return []
+    warnings = []
+    for language, difference in rows[TEACHERS]["difference"]["languages"].items():
+        if difference["value"] >= 0:
+            continue
+        teacher = rows[TEACHERS]["languages"][language]["uar"]["value"]
+        baseline = rows[BASELINE]["languages"][language]["uar"]["value"]
+        p = "" if difference["p"] is None else f", p = {difference['p']:.3f}"
+        warnings.append(
+            f"the teacher of {language} is worse than {BASELINE} on its own language: "
+            f"UAR {_percent(teacher)} against {_percent(baseline)}{p}; "
+            "it can hardly help there"
+        )
+    return warnings
+
+
+def _notes(experiment: Experiment, sets: Sequence[Mapping[str, Any]]) -> list[str]:
+    notes = []
+    if len(experiment.folds) < experiment.num_folds:
+        notes.append(
+            f"{len(experiment.folds)} of {experiment.num_folds} folds were run: "
+            "only part of the data was tested"
+        )
+    for part in sets:
+        for language, data in part["data"].items():
+            if data["absent"]:
+                notes.append(
+                    f"{language}: no test utterance of {', '.join(data['absent'])}; "
+                    "left out of the means of UAR and macro-F1"
+                )
+            if data["speakers"] == 1:
+                notes.append(
+                    f"{language}: one test speaker only, so no interval, and none for the mean"
+                )
+            elif data["speakers"] < FEW_SPEAKERS:
+                notes.append(
+                    f"{language}: {data['speakers']} test speakers only; "
+                    "its intervals are rough and rather too narrow"
+                )
+    return notes
+
+
+def score(
+    experiment: Experiment,
+    bootstrap: Bootstrap | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> dict[str, Any]:
+    """Everything that is reported about an experiment, as JSON-ready values.
+
+    Args:
+        experiment: From :func:`~espnet_mtkd.evaluate.experiment.read_experiment`.
+        bootstrap: Resamples, seed and level of the intervals; default 2000, 0, 0.95.
+        progress: Is told what is being done.
+
+    Raises:
+        UserError: If predictions, ``info.json`` or the audit are missing or malformed.
+    """
+    bootstrap = bootstrap or Bootstrap()
+    audit_path = Path(experiment.folds_dir) / "audit.json"
+    audit = read_json(audit_path, "make the folds and their audit with ./run.sh --stage 3")
+    text_path = Path(experiment.folds_dir) / "audit.md"
+    if not text_path.is_file():
+        raise UserError(f"{text_path}: no such file; make it with ./run.sh --stage 3")
+    progress(f"scoring {len(experiment.models)} models on the test sets")
+    test = score_set(experiment, "test", bootstrap)
+    _add_costs(experiment, test["rows"])
+    heldout = None
+    if experiment.heldout_languages:
+        progress(f"scoring {len(experiment.models)} models on the held-out languages")
+        heldout = score_set(experiment, "heldout", bootstrap)
+    rows = test["rows"]
+
+    def uar_of(model: str) -> list[float]:
+        return [rows[model]["languages"][at]["uar"]["value"] for at in experiment.languages]
+
+    synthetic = None
+    if experiment.synthetic:
+        synthetic = (
+            f"made from the synthetic corpus {experiment.name}: "
+            "for trying and testing, not for claims"
+        )
+    return {
+        "format": FORMAT,
+        "experiment": experiment.raw,
+        "bootstrap": {
+            "num_resamples": bootstrap.num_resamples,
+            "seed": bootstrap.seed,
+            "level": bootstrap.level,
+        },
+        "warnings": {
+            "synthetic": synthetic,
+            "teachers": _teacher_warnings(rows),
+            "notes": _notes(experiment, [test, heldout] if heldout else [test]),
+        },
+        "teachers": {
+            "names": experiment.teachers,
+            "languages": experiment.languages,
+            "uar": [uar_of(teacher) for teacher in experiment.teachers],
+            BASELINE: uar_of(BASELINE) if BASELINE in rows else None,
+        },
+        "test": test,
+        "heldout": heldout,
+        "audit": audit,
+        "audit_text": text_path.read_text(encoding="utf-8"),
+    }

@@ -1,0 +1,1 @@
+"""Upstream, layer weighting, pooling, head, and the ESPnet models made of them."""

@@ -1,0 +1,96 @@
+"""The student: the same classifier, taught by the cached logits of several teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from espnet_mtkd.distill.loss import MultiTeacherLoss
+from espnet_mtkd.distill.weighting import AbsWeighting
+from espnet_mtkd.errors import UserError
+from espnet_mtkd.models.ser_model import ESPnetSERModel
+
+
+class ESPnetMTKDModel(ESPnetSERModel):
+    """A student of several teachers.
+
+    loss = (1 - lambda) * CE(z, y) + lambda * L_teachers, see
+    :class:`~espnet_mtkd.distill.loss.MultiTeacherLoss`.
+
+    Args:
+        teachers: names of the K teachers, in the order of ``teacher_logits``.
+        weighting: how the teachers are mixed.
+        distill_loss: the loss of the teachers.
+        kd_lambda: lambda, between 0 (no teacher) and 1 (no labels); default 0.5.
+        **classifier: see :class:`~espnet_mtkd.models.ser_model.ESPnetSERModel`.
+    """
+
+    def __init__(
+        self,
+        teachers: Sequence[str],
+        weighting: AbsWeighting,
+        distill_loss: MultiTeacherLoss,
+        kd_lambda: float = 0.5,
+        **classifier: Any,
+    ) -> None:
+        super().__init__(**classifier)
+        if not 0 <= kd_lambda <= 1:
+            raise UserError(f"distill_conf: kd_lambda {kd_lambda}: must be between 0 and 1")
+        self.teachers = list(teachers)
+        self.weighting = weighting
+        self.distill_loss = distill_loss
+        self.kd_lambda = kd_lambda
+        # Sums of an epoch: weight of each teacher by language, and utterances of each language.
+        size = (len(self.languages), len(self.teachers) + 1)
+        self.register_buffer("weight_sums", torch.zeros(size), persistent=False)
+
+    def losses(
+        self,
+        logits: torch.Tensor,
+        emotion: torch.Tensor,
+        language: torch.Tensor | None = None,
+        teacher_logits: torch.Tensor | None = None,
+        **batch: torch.Tensor,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the loss with the teachers' part, and both parts to report.
+
+        Args:
+            teacher_logits: (Batch, K, C) in the order of ``teachers``. Without them, as on a
+                development set, the loss is the cross-entropy.
+        """
+        loss_ce, stats = super().losses(logits, emotion)
+        if teacher_logits is None:
+            return loss_ce, stats
+        if teacher_logits.shape[1:] != (len(self.teachers), logits.shape[-1]):
+            raise UserError(
+                f"teacher_logits are {tuple(teacher_logits.shape[1:])} for each utterance, but "
+                f"{len(self.teachers)} teachers of {logits.shape[-1]} emotions are expected"
+            )
+        weights = self.weighting(logits.detach(), teacher_logits, emotion, language)
+        with torch.no_grad():
+            counts = torch.cat([weights, weights.new_ones(len(weights), 1)], dim=-1)
+            self.weight_sums.index_add_(0, language, counts)
+        loss_kd = self.distill_loss(logits, teacher_logits, weights)
+        loss = (1 - self.kd_lambda) * loss_ce + self.kd_lambda * loss_kd
+        return loss, {
+            "loss": loss.detach(),
+            "loss_ce": loss_ce.detach(),
+            "loss_kd": loss_kd.detach(),
+        }
+
+    def begin_epoch(self) -> None:
+        """Forget the counts of the epoch before."""
+        super().begin_epoch()
+        self.weight_sums.zero_()
+
+    def end_epoch(self) -> dict[str, float]:
+        """Add the mean weight that each teacher had for each language."""
+        stats = super().end_epoch()
+        sums = self.epoch_sum(self.weight_sums)
+        for language, row in zip(self.languages, sums, strict=True):
+            if row[-1] > 0:
+                for teacher, weight in zip(self.teachers, row[:-1] / row[-1], strict=True):
+                    stats[f"weight_{language}_{teacher}"] = float(weight)
+        return stats

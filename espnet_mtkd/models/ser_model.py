@@ -1,0 +1,142 @@
+"""The classifier: upstream, pooling, standardisation, layer weighting, head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from espnet2.torch_utils.device_funcs import force_gatherable
+from espnet2.train.abs_espnet_model import AbsESPnetModel
+
+from espnet_mtkd.models.layers import LayerWeighting
+from espnet_mtkd.models.pooling import AbsPooling
+from espnet_mtkd.models.upstream import Upstream
+
+
+class ESPnetSERModel(AbsESPnetModel):
+    """Speech emotion classifier of one or many languages.
+
+    Every layer is pooled over time first and weighted afterwards. For the mean the order makes no
+    difference, and the pooled layers of a frozen upstream can be stored: ``speech`` is then
+    (Batch, Layers, P) instead of a waveform, and the result is the same.
+
+    Args:
+        emotions: names of the C classes, in the order of the logits.
+        languages: names of the languages that ``language`` counts.
+        label_smoothing: of the cross-entropy; default 0.
+    """
+
+    def __init__(
+        self,
+        emotions: Sequence[str],
+        languages: Sequence[str],
+        frontend: Upstream,
+        pooling: AbsPooling,
+        normalize: torch.nn.Module | None,
+        layer_weighting: LayerWeighting,
+        head: torch.nn.Module,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.emotions = list(emotions)
+        self.languages = list(languages)
+        self.frontend = frontend
+        self.pooling = pooling
+        self.normalize = normalize
+        self.layer_weighting = layer_weighting
+        self.head = head
+        self.label_smoothing = label_smoothing
+        # Counts of an epoch, by language, reference and hypothesis; not part of the model.
+        size = (len(self.languages), len(self.emotions), len(self.emotions))
+        self.register_buffer("confusion", torch.zeros(size), persistent=False)
+
+    def pool(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> torch.Tensor:
+        """Return the pooled layers (Batch, Layers, P) of waveforms (Batch, Samples) at 16 kHz.
+
+        Pooled layers that come from a store pass through.
+        """
+        if speech.dim() == 3:
+            return speech
+        states, lengths = self.frontend(speech[:, : int(speech_lengths.max())], speech_lengths)
+        pooled = [self.pooling(h, n) for h, n in zip(states, lengths, strict=True)]
+        return torch.stack(pooled, dim=1)
+
+    def logits(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> torch.Tensor:
+        """Return the logits (Batch, C) of waveforms or of stored pooled layers."""
+        pooled = self.pool(speech, speech_lengths)
+        if self.normalize is not None:
+            pooled = self.normalize(pooled)
+        return self.head(self.layer_weighting(pooled))
+
+    def losses(
+        self, logits: torch.Tensor, emotion: torch.Tensor, **batch: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the loss and what to report of it; students add to it here."""
+        loss = F.cross_entropy(logits, emotion, label_smoothing=self.label_smoothing)
+        return loss, {"loss": loss.detach()}
+
+    def forward(
+        self,
+        speech: torch.Tensor,
+        speech_lengths: torch.Tensor,
+        emotion: torch.Tensor,
+        language: torch.Tensor,
+        **batch: torch.Tensor,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+        """Return loss, statistics and weight of a batch.
+
+        Args:
+            speech: (Batch, Samples), or stored (Batch, Layers, P).
+            speech_lengths: (Batch,).
+            emotion: index of the emotion (Batch, 1).
+            language: index of the language (Batch, 1).
+        """
+        emotion, language = emotion.flatten(), language.flatten()
+        logits = self.logits(speech, speech_lengths)
+        loss, stats = self.losses(logits, emotion=emotion, language=language, **batch)
+        hypothesis = logits.argmax(-1)
+        stats["acc"] = (hypothesis == emotion).float().mean()
+        ones = torch.ones_like(emotion, dtype=self.confusion.dtype)
+        self.confusion.index_put_((language, emotion, hypothesis), ones, accumulate=True)
+        return force_gatherable((loss, stats, len(emotion)), loss.device)
+
+    def count_params(self) -> dict[str, int]:
+        """Return ``num_params``, a frozen upstream included, and ``num_trainable``."""
+        own = sum(p.numel() for p in self.parameters())
+        held = self.frontend.num_params() if self.frontend.mode == "frozen" else 0
+        trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        return {"num_params": own + held, "num_trainable": trainable}
+
+    def begin_epoch(self) -> None:
+        """Forget the counts of the epoch before."""
+        self.confusion.zero_()
+
+    def end_epoch(self) -> dict[str, float]:
+        """Return what can only be said of a whole epoch: the UAR, per language and their mean.
+
+        UAR is the mean recall over the emotions that occur in the references (Schuller et al.
+        2009); ``uar`` is the unweighted mean over the languages.
+        """
+        confusion = self.epoch_sum(self.confusion)
+        total = confusion.sum(-1)
+        recall = confusion.diagonal(dim1=-2, dim2=-1) / total  # NaN for an absent emotion
+        by_language = recall.nanmean(-1)
+        stats = {
+            f"uar_{name}": float(value)
+            for name, value in zip(self.languages, by_language, strict=True)
+            if not value.isnan()
+        }
+        return {"uar": float(by_language.nanmean()), **stats}
+
+    @staticmethod
+    def epoch_sum(counts: torch.Tensor) -> torch.Tensor:
+        """Sum counts over all processes of a distributed training."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            counts = counts.clone()
+            torch.distributed.all_reduce(counts)
+        return counts
+
+    def collect_feats(self, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Nothing to collect: stage 4 of the recipe writes the statistics."""
+        return {}

@@ -1,0 +1,62 @@
+"""Systems: the ways to train a student, each a YAML file in ``conf/systems/``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from espnet_mtkd.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+
+
+def find_file(path: str | Path) -> Path:
+    """Return a file of the recipe in the current folder, or else of the project's own recipe."""
+    for candidate in (Path(path), ROOT / path):
+        if candidate.is_file():
+            return candidate
+    raise UserError(f"{path}: no such file here or in {ROOT.name}/")
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping."""
+    try:
+        content = yaml.safe_load(find_file(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold 'option: value' lines")
+    return content
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """A way to train a student, from ``conf/systems/NAME.yaml``.
+
+    Attributes:
+        name: of the system.
+        teachers: ``none``, ``monolingual`` (the teachers of stage 5) or ``ft`` (the multilingual
+            baseline).
+        options: what is left: options of the task, such as ``weighting``.
+    """
+
+    name: str
+    teachers: str
+    options: dict[str, Any]
+
+    @staticmethod
+    def read(name: str) -> System:
+        """Read the system's file."""
+        known = sorted({p.stem for r in (Path(), ROOT) for p in r.glob("conf/systems/*.yaml")})
+        if name not in known:
+            raise UserError(f"--systems {name}: must be some of {', '.join(known)}")
+        options = read_yaml(f"conf/systems/{name}.yaml")
+        teachers = options.pop("teachers", None)
+        if teachers not in ("none", "monolingual", "ft"):
+            raise UserError(
+                f"conf/systems/{name}.yaml: teachers {teachers!r}: must be none, monolingual or ft"
+            )
+        return System(name, teachers, options)

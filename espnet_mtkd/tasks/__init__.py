@@ -1,0 +1,1 @@
+"""ESPnet tasks: teachers and students."""

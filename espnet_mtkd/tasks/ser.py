@@ -1,0 +1,173 @@
+"""ESPnet task: train a speech emotion classifier (a teacher, or the multilingual baseline)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from espnet2.tasks.abs_task import AbsTask
+from espnet2.train.class_choices import ClassChoices
+from espnet2.train.collate_fn import CommonCollateFn
+from espnet2.train.preprocessor import AbsPreprocessor
+from espnet2.utils.types import str_or_none
+
+from espnet_mtkd.errors import UserError
+from espnet_mtkd.models.head import LinearHead, MLPHead
+from espnet_mtkd.models.layers import LayerWeighting, Standardize
+from espnet_mtkd.models.pooling import AbsPooling, MeanPooling, StatsPooling
+from espnet_mtkd.models.ser_model import ESPnetSERModel
+from espnet_mtkd.models.upstream import Upstream
+from espnet_mtkd.tasks.trainer import SERTrainer
+
+frontend_choices = ClassChoices("frontend", dict(s3prl=Upstream), default="s3prl")
+pooling_choices = ClassChoices(
+    "pooling", dict(mean=MeanPooling, stats=StatsPooling), type_check=AbsPooling, default="mean"
+)
+normalize_choices = ClassChoices("normalize", dict(global_mvn=Standardize), default=None)
+head_choices = ClassChoices("head", dict(linear=LinearHead, mlp=MLPHead), default="linear")
+model_choices = ClassChoices("model", dict(ser=ESPnetSERModel), default="ser")
+
+
+class LabelPreprocessor(AbsPreprocessor):
+    """Turn the names of emotion and language into indices.
+
+    Args:
+        train: ESPnet's flag; nothing here depends on it.
+        names: for each data name the list of its values, in order.
+    """
+
+    def __init__(self, train: bool, names: dict[str, Sequence[str]]) -> None:
+        super().__init__(train)
+        self.index = {name: {v: i for i, v in enumerate(vs)} for name, vs in names.items()}
+
+    def __call__(self, uid: str, data: dict[str, str | np.ndarray]) -> dict[str, np.ndarray]:
+        """Replace labels by arrays of one index."""
+        for name, index in self.index.items():
+            if name in data:
+                value = str(data[name])
+                if value not in index:
+                    raise UserError(
+                        f"utterance {uid}: {name} {value!r} is not one of {', '.join(index)}"
+                    )
+                data[name] = np.array([index[value]], dtype=np.int64)
+        return data
+
+
+def read_names(value: str | Sequence[str] | None, option: str) -> list[str]:
+    """Return a list of names: the lines of a file, or the list that a saved config holds."""
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if value is None or not Path(value).is_file():
+        raise UserError(f"--{option} {value}: must be a file with one name on each line")
+    names = Path(value).read_text(encoding="utf-8").split()
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"{value}: must hold at least one name, and none twice")
+    return names
+
+
+class SERTask(AbsTask):
+    """Emotion classification with any S3PRL upstream, from waveforms or stored features.
+
+    Data names: ``speech`` (waveforms, or stored pooled layers), ``emotion`` and ``language``
+    (the names, from ``utt2emotion`` and ``utt2lang``).
+    """
+
+    num_optimizers = 1
+    class_choices_list = [
+        frontend_choices,
+        pooling_choices,
+        normalize_choices,
+        head_choices,
+        model_choices,
+    ]
+    trainer = SERTrainer
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the options of the model and of its labels."""
+        group = parser.add_argument_group("Task related")
+        parser.get_default("required").extend(["emotions", "languages"])
+        group.add_argument(
+            "--emotions", type=str_or_none, help="File with the emotions, one a line, in order"
+        )
+        group.add_argument(
+            "--languages", type=str_or_none, help="File with the languages, one a line"
+        )
+        group.add_argument(
+            "--feats_info",
+            type=str_or_none,
+            help="info.json of stored features; training from them then never loads the upstream",
+        )
+        group.add_argument(
+            "--layers",
+            type=lambda text: None if text == "all" else [int(i) for i in text.split(",")],
+            help="Layers of the upstream in use, e.g. 0,3,-1; default: all",
+        )
+        for choices in cls.class_choices_list:
+            choices.add_arguments(group)
+
+    @classmethod
+    def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
+        """Pad waveforms with zeros."""
+        return CommonCollateFn(float_pad_value=0.0, int_pad_value=-1)
+
+    @classmethod
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> LabelPreprocessor:
+        """Map names of emotions and languages to indices."""
+        return LabelPreprocessor(
+            train,
+            {
+                "emotion": read_names(args.emotions, "emotions"),
+                "language": read_names(args.languages, "languages"),
+            },
+        )
+
+    @classmethod
+    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """At inference only the speech is needed."""
+        return ("speech",) if inference else ("speech", "emotion", "language")
+
+    @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """No others."""
+        return ()
+
+    @classmethod
+    def classifier(cls, args: argparse.Namespace) -> dict[str, Any]:
+        """Build the parts of a classifier; ``args`` become portable on the way."""
+        args.emotions = read_names(args.emotions, "emotions")
+        args.languages = read_names(args.languages, "languages")
+        if args.feats_info is not None:
+            if not Path(args.feats_info).is_file():
+                raise UserError(f"--feats_info {args.feats_info}: no such file; stage 4 writes it")
+            info = json.loads(Path(args.feats_info).read_text(encoding="utf-8"))
+            args.pooling = info["pooling"]
+            args.frontend_conf = {**args.frontend_conf, **info["frontend_conf"]}
+            args.feats_info = None
+        frontend = frontend_choices.get_class(args.frontend)(**args.frontend_conf)
+        pooling = pooling_choices.get_class(args.pooling)(**args.pooling_conf)
+        shape = (frontend.num_layers, pooling.output_size(frontend.output_size()))
+        normalize = None
+        if args.normalize is not None:
+            normalize = normalize_choices.get_class(args.normalize)(shape, **args.normalize_conf)
+            args.normalize_conf = {}  # from here on the statistics are in the state dict
+        layers = [args.layers] if isinstance(args.layers, int) else args.layers  # from a YAML file
+        head = head_choices.get_class(args.head)
+        return dict(
+            emotions=args.emotions,
+            languages=args.languages,
+            frontend=frontend,
+            pooling=pooling,
+            normalize=normalize,
+            layer_weighting=LayerWeighting(frontend.num_layers, layers),
+            head=head(shape[1], len(args.emotions), **args.head_conf),
+        )
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace) -> ESPnetSERModel:
+        """Build the classifier."""
+        return ESPnetSERModel(**cls.classifier(args), **args.model_conf)

@@ -1,0 +1,182 @@
+#!/usr/bin/env bash
+# Multilingual speech emotion recognition by multi-teacher distillation: the whole recipe.
+# ./run.sh --help lists stages and options.
+set -euo pipefail
+SECONDS=0
+start_command="./${0##*/} $*"
+log() { echo "$(date '+%Y-%m-%dT%H:%M:%S') $*"; }
+
+# General
+stage=1              # Stage to start from.
+stop_stage=12        # Stage to stop after.
+skip_data_prep=false # Skip stages 1 to 4.
+skip_train=false     # Skip stages 5 to 7.
+skip_eval=false      # Skip stages 8 to 11.
+skip_packing=false   # Skip stage 12.
+ngpu=0               # GPUs of a training; 0: CPU.
+nj=                  # Jobs side by side; default: the number of cores.
+python=              # Python of an environment with ESPnet; default: .venv, which is made if missing.
+datadir=data         # Where stage 1 writes.
+dumpdir=dump         # Where stages 2 to 4 write.
+expdir=exp           # Where stages 5 to 12 write.
+
+# Data
+corpora="mini_ser"   # Corpora, each a script in local/; db.sh says where they lie.
+heldout=""           # Corpora that are only tested on.
+local_data_opts=""   # More options for the scripts in local/.
+labels=four          # Label set, a file in conf/labels/.
+fs=16000             # Sampling rate after stage 2, Hz; the upstreams take 16000.
+min_wav_duration=0.1 # Shorter utterances are rejected, seconds.
+max_wav_duration=30  # Longer utterances are rejected, seconds.
+max_rejects=0        # Number of rejected utterances a corpus may have.
+protocol=si          # How to split: si (speaker-independent folds).
+num_folds=4          # Number of folds.
+folds=all            # Folds to run, e.g. "1 2".
+fold_seed=0          # Seed of the split.
+
+# Models
+upstream=fbank_no_cmvn  # Any S3PRL upstream.
+upstream_path=""        # Its checkpoint: a file, or a folder for hf_*_custom.
+upstream_mode=frozen    # frozen, or finetune.
+pooling=stats           # mean, or stats (mean and standard deviation).
+systems="ft kd mtkd_uniform mtkd_cosine_batch mtkd" # Students to train, files in conf/systems/.
+seeds="0"               # Seeds, e.g. "0 1 2".
+teacher_config=conf/train_frozen.yaml # Training of the teachers.
+student_config=conf/train_frozen.yaml # Training of the students.
+teacher_args=""         # More ESPnet options for the teachers, e.g. "--max_epoch 50".
+student_args=""         # More ESPnet options for the students.
+pack_system=""          # Student to pack; default: mtkd, or else the last of --systems.
+
+stages() {
+    cat <<'EOF'
+Stages:
+   1  corpora to data directories            7  train the students, for every system
+   2  audio to 16 kHz mono, with checks      8  inference
+   3  folds and their audit                  9  scores: RESULTS.md, results.json
+   4  features of a frozen upstream         10  report: report.html
+   5  train the teachers                    11  (upstream benchmark, to come)
+   6  logits of the teachers                12  pack a student
+                                            13  (upload, to come)
+EOF
+}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+usage() {
+    printf 'Usage: %s [--option value ...]\n\n' "./${0##*/}"
+    stages
+    printf '\nOptions, with their defaults:\n'
+    # The lines above are the list.
+    sed -nE '/^# General/,/^stages/{
+        s/^# (General|Data|Models)$/ \1:/p
+        s/^([a-z_]+)=("[^"]*"|[^ ]*) +# (.*)$/  --\1 \2\t\3/p
+    }' "${here}/run.sh" | awk -F'\t' 'NF == 1 { print } NF == 2 { printf "%-44s %s\n", $1, $2 }'
+}
+
+options=" stage stop_stage skip_data_prep skip_train skip_eval skip_packing ngpu nj python datadir
+ dumpdir expdir corpora heldout local_data_opts labels fs min_wav_duration max_wav_duration
+ max_rejects protocol num_folds folds fold_seed upstream upstream_path upstream_mode pooling systems
+ seeds teacher_config student_config teacher_args student_args pack_system "
+while [ $# -gt 0 ]; do
+    name=${1#--}
+    case $1 in
+        --help | -h) usage && exit 0 ;;
+        --*) ;;
+        *) echo "error: '$1' is not an option; ./run.sh --help lists them" >&2 && exit 1 ;;
+    esac
+    value=${2-}
+    [ $# -ge 2 ] || { echo "error: $1 needs a value" >&2 && exit 1; }
+    name=${name//-/_}
+    if ! grep -qE "[[:space:]]${name}[[:space:]]" <<<"${options}"; then
+        echo "error: unknown option $1; ./run.sh --help lists them" >&2
+        exit 1
+    fi
+    printf -v "${name}" '%s' "${value}"
+    shift 2
+done
+for name in stage stop_stage; do
+    [[ ${!name} =~ ^[0-9]+$ ]] || { echo "error: --${name} ${!name}: must be a number" >&2 && exit 1; }
+done
+for name in skip_data_prep skip_train skip_eval skip_packing; do
+    case ${!name} in
+        true | false) ;;
+        *) echo "error: --${name} ${!name}: must be true or false" >&2 && exit 1 ;;
+    esac
+done
+
+[ -z "${python}" ] || export MTKD_PYTHON=${python}
+"${here}/tools/install.sh"
+. "${here}/path.sh"
+. "${here}/cmd.sh"
+if [ -e db.sh ]; then . ./db.sh; else . "${here}/db.sh"; fi
+: "${nj:=$(getconf _NPROCESSORS_ONLN)}"
+
+roots=()
+for corpus in ${corpora} ${heldout}; do
+    variable=${corpus^^}
+    [[ ${variable} =~ ^[A-Z_][A-Z0-9_]*$ ]] || continue # no such corpus; the plan says so
+    roots+=(--corpus_root "${variable}=${!variable:-}")
+done
+
+run_stage() {
+    local began=${SECONDS}
+    log "stage $1: $2"
+    python -m espnet_mtkd.bin.run_stage "$1" "${roots[@]}" \
+        --datadir "${datadir}" --dumpdir "${dumpdir}" --expdir "${expdir}" \
+        --corpora "${corpora}" --heldout "${heldout}" --local_data_opts=" ${local_data_opts}" \
+        --labels "${labels}" --fs "${fs}" --max_rejects "${max_rejects}" \
+        --min_wav_duration "${min_wav_duration}" --max_wav_duration "${max_wav_duration}" \
+        --protocol "${protocol}" --num_folds "${num_folds}" --folds "${folds}" \
+        --fold_seed "${fold_seed}" --upstream "${upstream}" --upstream_path "${upstream_path}" \
+        --upstream_mode "${upstream_mode}" --pooling "${pooling}" --systems "${systems}" \
+        --seeds "${seeds}" --teacher_config "${teacher_config}" \
+        --student_config "${student_config}" --teacher_args=" ${teacher_args}" \
+        --student_args=" ${student_args}" --pack_system "${pack_system}" --ngpu "${ngpu}" \
+        --nj "${nj}" --train_cmd="${train_cmd}" --cuda_cmd="${cuda_cmd}" \
+        --decode_cmd="${decode_cmd}" --command="${start_command}"
+    log "stage $1 took $((SECONDS - began)) s; its output is in $3"
+}
+# due N SKIP: whether stage N is in range and not skipped
+due() { [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] && ! "$2"; }
+
+if due 1 "${skip_data_prep}"; then
+    run_stage 1 "corpora to data directories" "${datadir}/"
+fi
+if due 2 "${skip_data_prep}"; then
+    run_stage 2 "audio to ${fs} Hz mono, with checks" "${dumpdir}/raw/"
+fi
+if due 3 "${skip_data_prep}"; then
+    run_stage 3 "folds and their audit" "${dumpdir}/folds/"
+fi
+if due 4 "${skip_data_prep}"; then
+    run_stage 4 "features of upstream ${upstream}" "${dumpdir}/feats/"
+fi
+if due 5 "${skip_train}"; then
+    run_stage 5 "train the teachers" "${expdir}/fold_*/seed_*/"
+fi
+if due 6 "${skip_train}"; then
+    run_stage 6 "logits of the teachers" "${expdir}/fold_*/seed_*/logits_*/"
+fi
+if due 7 "${skip_train}"; then
+    run_stage 7 "train the students: ${systems}" "${expdir}/fold_*/seed_*/"
+fi
+if due 8 "${skip_eval}"; then
+    run_stage 8 "inference" "${expdir}/fold_*/seed_*/*/*.tsv"
+fi
+if due 9 "${skip_eval}"; then
+    run_stage 9 "scores" "${expdir}/RESULTS.md and ${expdir}/results.json"
+fi
+if due 10 "${skip_eval}"; then
+    run_stage 10 "report" "${expdir}/report.html"
+fi
+if [ "${stage}" -eq 11 ]; then
+    log "stage 11: the upstream benchmark is not there yet"
+fi
+if due 12 "${skip_packing}"; then
+    run_stage 12 "pack a student" "${expdir}/packed/"
+fi
+if [ "${stage}" -eq 13 ]; then
+    log "stage 13: upload is not there yet"
+fi
+if due 9 "${skip_eval}"; then
+    sed -n '/^## Results/,/^## /{/^## /!p}' "${expdir}/RESULTS.md" | head -n 40
+fi
+log "all done in ${SECONDS} s"

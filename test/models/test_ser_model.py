@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import recall_score
+
+from espnet_mtkd.models.head import LinearHead
+from espnet_mtkd.models.layers import LayerWeighting, Standardize
+from espnet_mtkd.models.pooling import MeanPooling, StatsPooling
+from espnet_mtkd.models.ser_model import ESPnetSERModel
+from espnet_mtkd.models.upstream import Upstream
+
+pytestmark = pytest.mark.usefixtures("no_network")
+
+EMOTIONS = ["anger", "happiness", "neutral", "sadness"]
+LANGUAGES = ["de", "en", "it"]
+POOLINGS = {"mean": MeanPooling, "stats": StatsPooling}
+
+
+def build(frontend: Upstream, pooling: str = "mean", **options) -> ESPnetSERModel:
+    torch.manual_seed(3)
+    shape = (frontend.num_layers, POOLINGS[pooling]().output_size(frontend.output_size()))
+    normalize = Standardize(shape)
+    normalize.mean.normal_()
+    normalize.deviation.uniform_(0.5, 2.0)
+    weighting = LayerWeighting(shape[0])
+    if shape[0] > 1:
+        torch.nn.init.normal_(weighting.weight)
+    return ESPnetSERModel(
+        EMOTIONS,
+        LANGUAGES,
+        frontend,
+        POOLINGS[pooling](),
+        normalize,
+        weighting,
+        LinearHead(shape[1], len(EMOTIONS), 8),
+        **options,
+    ).eval()
+
+
+def utterances(*seconds: float) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [0.1 * torch.randn(int(16000 * s), generator=generator) for s in seconds]
+
+
+def padded(wavs: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    lengths = torch.tensor([len(wav) for wav in wavs])
+    return torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True), lengths
+
+
+@pytest.fixture(scope="module")
+def frontends(checkpoints) -> dict[str, Upstream]:
+    return {
+        "fbank_no_cmvn": Upstream("fbank_no_cmvn"),
+        "wav2vec2": Upstream("hf_wav2vec2_custom", str(checkpoints["wav2vec2_group"])),
+    }
+
+
+@pytest.mark.parametrize("upstream", ["fbank_no_cmvn", "wav2vec2"])
+@pytest.mark.parametrize("pooling", POOLINGS)
+@torch.no_grad()
+def test_stored_layers_give_the_same_as_waveforms(frontends, upstream, pooling):
+    model = build(frontends[upstream], pooling)
+    wavs = utterances(0.7, 0.2, 0.45)
+    whole = model.logits(*padded(wavs))
+    stored = torch.cat([model.pool(wav[None], torch.tensor([len(wav)])) for wav in wavs])
+    assert stored.shape[1] == frontends[upstream].num_layers
+    from_store = model.logits(stored, torch.full((3,), stored.shape[1]))
+    torch.testing.assert_close(from_store, whole, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("upstream", ["fbank_no_cmvn", "wav2vec2"])
+@torch.no_grad()
+def test_logits_do_not_depend_on_the_batch(frontends, upstream):
+    model = build(frontends[upstream], "stats")
+    wavs = utterances(0.2, 0.9, 0.45)
+    together = model.logits(*padded(wavs))
+    for wav, row in zip(wavs, together, strict=True):
+        alone = model.logits(wav[None], torch.tensor([len(wav)]))[0]
+        torch.testing.assert_close(alone, row, atol=1e-5, rtol=1e-5)
+    speech, lengths = padded(wavs)
+    longer = torch.nn.functional.pad(speech, (0, 5000), value=0.3)
+    torch.testing.assert_close(model.logits(longer, lengths), together)
+
+
+@torch.no_grad()
+def test_weighting_the_pooled_layers_is_pooling_the_weighted_layers(frontends):
+    model = build(frontends["wav2vec2"])
+    model.normalize = None
+    speech, lengths = padded(utterances(0.5))
+    states, _ = model.frontend(speech, lengths)
+    weights = model.layer_weighting.weight.softmax(0)
+    summed = sum(w * h for w, h in zip(weights, states, strict=True))
+    expected = model.head(summed.mean(1))
+    torch.testing.assert_close(model.logits(speech, lengths), expected, atol=1e-6, rtol=1e-5)
+
+
+def batches(logits: np.ndarray, emotion: np.ndarray, language: np.ndarray, size: int):
+    for start in range(0, len(logits), size):
+        part = slice(start, start + size)
+        n = len(logits[part])
+        yield dict(
+            speech=torch.zeros(n, 1, 1),
+            speech_lengths=torch.ones(n, dtype=torch.long),
+            emotion=torch.from_numpy(emotion[part, None]),
+            language=torch.from_numpy(language[part, None]),
+            logits=torch.from_numpy(logits[part]),
+        )
+
+
+def run_epoch(model: ESPnetSERModel, monkeypatch: pytest.MonkeyPatch, *data, size: int = 7):
+    model.begin_epoch()
+    outputs = []
+    for batch in batches(*data, size):
+        logits = batch.pop("logits")
+        monkeypatch.setattr(model, "logits", lambda *args, value=logits: value)
+        outputs.append(model(**batch))
+    return model.end_epoch(), outputs
+
+
+@pytest.fixture
+def answers():
+    rng = np.random.default_rng(5)
+    emotion, language = rng.integers(0, 4, 60), rng.integers(0, 3, 60)
+    emotion[language == 1] %= 3  # English has no sadness
+    logits = rng.normal(size=(60, 4)).astype(np.float32)
+    logits[np.arange(60), emotion] += 0.8
+    return logits, emotion, language
+
+
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_uar_is_that_of_the_whole_epoch(frontends, monkeypatch, answers, size):
+    model = build(frontends["fbank_no_cmvn"])
+    stats, outputs = run_epoch(model, monkeypatch, *answers, size=size)
+    logits, emotion, language = answers
+    expected = {}
+    for index, name in enumerate(LANGUAGES):
+        of = language == index
+        expected[f"uar_{name}"] = recall_score(
+            emotion[of],
+            logits[of].argmax(1),
+            average="macro",
+            labels=sorted(set(emotion[of])),
+        )
+    expected["uar"] = np.mean(list(expected.values()))
+    assert stats == pytest.approx(expected)
+    weight = sum(float(w) for _, _, w in outputs)
+    accuracy = sum(float(s["acc"]) * float(w) for _, s, w in outputs) / weight
+    assert accuracy == pytest.approx((logits.argmax(1) == emotion).mean())
+
+
+def test_a_language_without_utterances_is_left_out(frontends, monkeypatch, answers):
+    model = build(frontends["fbank_no_cmvn"])
+    logits, emotion, language = (a[answers[2] != 2] for a in answers)
+    stats, _ = run_epoch(model, monkeypatch, logits, emotion, language)
+    assert stats.keys() == {"uar", "uar_de", "uar_en"}
+    assert stats["uar"] == pytest.approx((stats["uar_de"] + stats["uar_en"]) / 2)
+
+
+def test_an_epoch_forgets_the_one_before(frontends, monkeypatch, answers):
+    model = build(frontends["fbank_no_cmvn"])
+    first, _ = run_epoch(model, monkeypatch, *answers)
+    run_epoch(model, monkeypatch, -answers[0], *answers[1:])
+    assert run_epoch(model, monkeypatch, *answers)[0] == first
+    assert "confusion" not in model.state_dict()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_cross_entropy_by_hand(frontends, monkeypatch, answers, smoothing):
+    model = build(frontends["fbank_no_cmvn"], label_smoothing=smoothing)
+    _, [(loss, stats, weight)] = run_epoch(model, monkeypatch, *answers, size=60)
+    logits, emotion, _ = answers
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    target = np.full((60, 4), smoothing / 4)
+    target[np.arange(60), emotion] += 1 - smoothing
+    expected = -(target * log_p).sum(1).mean()
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert float(stats["loss"]) == pytest.approx(expected, rel=1e-5)
+    assert float(weight) == 60
+
+
+def test_count_params(checkpoints, frontends):
+    head = LinearHead(16, 4, 8)
+    own = sum(p.numel() for p in head.parameters()) + 3  # 3 layer weights
+    frozen = build(frontends["wav2vec2"]).count_params()
+    upstream = frontends["wav2vec2"].num_params()
+    assert frozen == {"num_params": own + upstream, "num_trainable": own}
+    path = str(checkpoints["wav2vec2_group"])
+    tuned = build(Upstream("hf_wav2vec2_custom", path, mode="finetune")).count_params()
+    assert tuned["num_params"] == own + upstream
+    assert own < tuned["num_trainable"] < own + upstream

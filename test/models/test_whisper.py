@@ -1,0 +1,76 @@
+"""The Whisper upstream against transformers' own encoder; 3 s of speech are its limit here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from espnet_mtkd.errors import UserError
+from espnet_mtkd.models.whisper import WhisperUpstream
+
+pytestmark = pytest.mark.usefixtures("no_network")
+
+
+@pytest.fixture(scope="module")
+def upstream(checkpoints) -> WhisperUpstream:
+    return WhisperUpstream(str(checkpoints["whisper"])).eval()
+
+
+def noise(seconds: float, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 0.1 * torch.randn(int(seconds * 16000), generator=generator)
+
+
+@torch.no_grad()
+def test_equals_transformers_at_full_length(checkpoints, upstream):
+    folder = checkpoints["whisper"]
+    wav = noise(3)
+    extractor = transformers.WhisperFeatureExtractor.from_pretrained(folder)
+    mel = extractor(wav.numpy(), sampling_rate=16000, return_tensors="pt").input_features
+    np.testing.assert_allclose(upstream.log_mel(wav), mel[0], atol=1e-4)
+    encoder = transformers.WhisperModel.from_pretrained(folder).encoder.eval()
+    theirs = encoder(mel, output_hidden_states=True).hidden_states
+    ours = upstream([wav])["hidden_states"]
+    assert len(ours) == len(theirs) == 3
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == (1, 150, 16)
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_batch_changes_nothing(upstream):
+    wavs = [noise(1.0, 1), noise(0.13, 2), noise(1.777, 3)]
+    batch = upstream(wavs)["hidden_states"]
+    for row, wav in enumerate(wavs):
+        for together, alone in zip(batch, upstream([wav])["hidden_states"], strict=True):
+            torch.testing.assert_close(
+                together[row, : alone.shape[1]], alone[0], atol=1e-5, rtol=1e-5
+            )
+
+
+@torch.no_grad()
+def test_frames_cover_every_sample(upstream):
+    for samples, frames in ((16000, 50), (16001, 51), (1600, 5), (48000, 150)):
+        assert upstream([torch.zeros(samples)])["hidden_states"][0].shape[1] == frames
+
+
+@torch.no_grad()
+def test_a_folder_with_only_the_encoder_is_the_same(checkpoints, upstream):
+    alone = WhisperUpstream(str(checkpoints["whisper_encoder"])).eval()
+    assert alone.state_dict().keys() == upstream.state_dict().keys()
+    assert not any("decoder" in key for key in upstream.state_dict())
+    wav = noise(0.5)
+    for a, b in zip(alone([wav])["hidden_states"], upstream([wav])["hidden_states"], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_too_long_an_input(upstream):
+    with pytest.raises(UserError, match="at most 3 s of speech"):
+        upstream([noise(3.1)])
+
+
+@torch.no_grad()
+def test_silence_is_finite(upstream):
+    assert all(h.isfinite().all() for h in upstream([torch.zeros(8000)])["hidden_states"])
