@@ -85,10 +85,10 @@ while [ $# -gt 0 ]; do
     value=${2-}
     [ $# -ge 2 ] || { echo "error: $1 needs a value" >&2 && exit 1; }
     name=${name//-/_}
-    if ! grep -qE "[[:space:]]${name}[[:space:]]" <<<"${options}"; then
-        echo "error: unknown option $1; ./run.sh --help lists them" >&2
-        exit 1
-    fi
+    case ${options//$'\n'/ } in
+        *" ${name} "*) ;;
+        *) echo "error: unknown option $1; ./run.sh --help lists them" >&2 && exit 1 ;;
+    esac
     printf -v "${name}" '%s' "${value}"
     shift 2
 done
@@ -177,6 +177,7 @@ if [ "${stage}" -eq 13 ]; then
     log "stage 13: upload is not there yet"
 fi
 if due 9 "${skip_eval}"; then
-    sed -n '/^## Results/,/^## /{/^## /!p}' "${expdir}/RESULTS.md" | head -n 40
+    printf '\n%s\n' "${expdir}/RESULTS.md:"
+    awk '/^\| system/ { found = 1 } found { if (!/^\|/) exit; print }' "${expdir}/RESULTS.md"
 fi
 log "all done in ${SECONDS} s"

@@ -163,6 +163,7 @@ def run_jobs(jobs: Sequence[Job], nj: int) -> int:
     local = [job for job in pending if not job.cmd]
     _preload(local)
     total, running, done = len(pending), {}, 0
+    tqdm.monitor_interval = 0  # no thread of its own: a fork could inherit a lock that it holds
     progress = tqdm(total=total, unit="job", disable=None if total else True)
     try:
         while pending or running:

@@ -77,8 +77,105 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail at the first attempt to reach another machine."""
     import socket
 
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise AssertionError(f"a test wants to reach the network: {args[1:]}")
+    connect = socket.socket.connect
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
+    def connect_here(self: socket.socket, address: object) -> None:
+        if self.family != socket.AF_UNIX:  # as multiprocessing uses
+            refuse(address)
+        connect(self, address)
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError(f"a test wants to reach the network: {args}")
+
+    monkeypatch.setattr(socket.socket, "connect", connect_here)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+class ToyExperiment:
+    """Stored features of a made-up experiment: two languages, three emotions, two teachers.
+
+    ``train`` and ``dev`` are data directories; ``feats.scp``, ``info.json``, ``stats.npz``,
+    ``logits.scp``, ``teachers``, ``emotions`` and ``languages`` are what the stages write.
+    """
+
+    emotions = ("anger", "neutral", "sadness")
+    languages = ("en", "fi")
+    shape = (2, 5)
+
+    def __init__(self, folder: Path) -> None:
+        import json
+
+        import numpy as np
+
+        from espnet_mtkd.data.ark import write_ark
+        from espnet_mtkd.data.datadir import write_map
+
+        self.folder = folder
+        rng = np.random.default_rng(11)
+        centres = rng.normal(size=(2, 3, *self.shape))
+        self.feats: dict[str, Any] = {}
+        self.records: dict[str, dict[str, tuple[str, str]]] = {"train": {}, "dev": {}}
+        for number in range(60):
+            side = "dev" if number % 3 == 0 else "train"
+            language, emotion = rng.integers(2), rng.integers(3)
+            utt = f"toy_{side}_{number:02d}"
+            features = centres[language, emotion] + rng.normal(size=self.shape)
+            self.feats[utt] = features.astype(np.float32)
+            self.records[side][utt] = (self.emotions[emotion], self.languages[language])
+        for side, records in self.records.items():
+            path = folder / side
+            write_map(path / "utt2emotion", {utt: r[0] for utt, r in records.items()})
+            write_map(path / "utt2lang", {utt: r[1] for utt, r in records.items()})
+            write_map(path / "utt2spk", {utt: f"toy_{side}" for utt in records})
+            write_map(path / "utt2corpus", dict.fromkeys(records, "toy"))
+        write_ark(folder / "feats.scp", sorted(self.feats.items()))
+        self.logits = {u: rng.normal(size=(2, 3)).astype(np.float32) for u in sorted(self.feats)}
+        write_ark(folder / "logits.scp", self.logits.items())
+        flat = np.stack([self.feats[utt].ravel() for utt in self.records["train"]]).astype(float)
+        np.savez(
+            folder / "stats.npz", count=len(flat), sum=flat.sum(0), sum_square=(flat**2).sum(0)
+        )
+        facts = dict(num_layers=2, hidden_size=5, num_params=1000)
+        frontend = dict(
+            upstream="hf_hubert_custom", path_or_url=str(folder / "gone"), mode="frozen", **facts
+        )
+        info = {"pooling": "mean", "frontend_conf": frontend}
+        (folder / "info.json").write_text(json.dumps(info))
+        (folder / "emotions").write_text("\n".join(self.emotions) + "\n")
+        (folder / "languages").write_text("\n".join(self.languages) + "\n")
+        (folder / "teachers").write_text("teacher_en en\nteacher_fi fi\n")
+
+    def argv(self, output: Path, *more: str, student: bool = False) -> list[str]:
+        """Command line of a training, as the plan writes it."""
+        from espnet_mtkd.systems import ROOT
+
+        argv = ["--config", str(ROOT / "conf" / "train_frozen.yaml"), "--output_dir", str(output)]
+        argv += ["--seed", "0", "--ngpu", "0", "--resume", "true", "--max_epoch", "3"]
+        for option in ("emotions", "languages", "feats_info"):
+            name = "info.json" if option == "feats_info" else option
+            argv += [f"--{option}", str(self.folder / name)]
+        argv += ["--normalize_conf", f"stats_file={self.folder / 'stats.npz'}"]
+        for side, name in (("train", "train"), ("valid", "dev")):
+            data = [f"{self.folder}/{name}/utt2emotion,emotion,text"]
+            data += [f"{self.folder}/{name}/utt2lang,language,text"]
+            data += [f"{self.folder}/feats.scp,speech,kaldi_ark"]
+            if student:
+                data += [f"{self.folder}/logits.scp,teacher_logits,kaldi_ark"]
+            for item in data:
+                argv += [f"--{side}_data_path_and_name_and_type", item]
+            argv += [f"--{side}_shape_file", f"{self.folder}/{name}/utt2emotion"]
+        if student:
+            argv += ["--teachers", str(self.folder / "teachers")]
+        return [*argv, *more]
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> ToyExperiment:
+    """An experiment's stored features, which tests only read."""
+    return ToyExperiment(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture
+def own_toy(tmp_path: Path) -> ToyExperiment:
+    """The same for a test that changes it."""
+    return ToyExperiment(tmp_path / "toy")

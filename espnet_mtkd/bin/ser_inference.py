@@ -8,7 +8,7 @@ from pathlib import Path
 
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.data.files import write_text
-from espnet_mtkd.errors import UserError, cli
+from espnet_mtkd.errors import cli
 from espnet_mtkd.tasks.inference import load_model, logits_of
 
 
@@ -41,9 +41,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     ):
         values = [column[utt_id] for column in columns]
         rows[utt_id] = "\t".join([utt_id, *values, *(f"{value:.9g}" for value in logits)])
-    missing = columns[-1].keys() - rows.keys()
-    if missing:
-        raise UserError(f"{path}: no speech for utterance {min(missing)} of {data}")
     head = ["utt_id", "spk_id", "lang", "corpus", "ref", *(f"logit_{e}" for e in model.emotions)]
     lines = ["\t".join(head), *(rows[utt_id] for utt_id in sorted(rows))]
     write_text(args.output, "\n".join(lines) + "\n")

@@ -14,6 +14,7 @@ from omniio.kaldi import WriteHelper, load_mat
 
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.data.files import atomic_path
+from espnet_mtkd.errors import UserError
 
 
 def write_ark(scp: str | Path, items: Iterable[tuple[str, np.ndarray]]) -> None:
@@ -33,7 +34,14 @@ def write_ark(scp: str | Path, items: Iterable[tuple[str, np.ndarray]]) -> None:
 
 
 def read_ark(scp: str | Path, keys: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-    """Read the matrices of ``keys`` (default: all) through their index."""
+    """Read the matrices of ``keys`` (default: all) through their index.
+
+    Raises:
+        UserError: a key is not in the index.
+    """
     entries = read_map(scp)
-    wanted = entries if keys is None else keys
+    wanted = list(entries if keys is None else keys)
+    for key in wanted:
+        if key not in entries:
+            raise UserError(f"{scp}: no utterance {key}")
     return {key: load_mat(entries[key]) for key in wanted}

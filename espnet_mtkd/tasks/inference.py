@@ -13,6 +13,7 @@ from espnet2.torch_utils.device_funcs import to_device
 from espnet2.torch_utils.safe_torch_load import safe_torch_load
 from tqdm import tqdm
 
+from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.ser_model import ESPnetSERModel
 from espnet_mtkd.tasks.ser import SERTask
@@ -40,6 +41,9 @@ def load_model(
         if not path.is_file():
             raise UserError(f"{path}: no such file; has this model been trained (stages 5 and 7)?")
     args = argparse.Namespace(**yaml.safe_load(config.read_text(encoding="utf-8")))
+    upstream = args.frontend_conf.get("path_or_url")
+    if upstream is not None and (config.parent / upstream).exists():  # a packed model's own
+        args.frontend_conf["path_or_url"] = str(config.parent / upstream)
     model = SERTask.build_model(args)
     state = safe_torch_load(model_file, map_location="cpu")
     # What a student learned about its teachers is of no use without them.
@@ -69,7 +73,14 @@ def logits_of(
         key_file: its first column names the utterances.
         batch_size: utterances at a time.
         num_workers: processes that read.
+
+    Raises:
+        UserError: an utterance of ``key_file`` has no speech.
     """
+    known = read_map(speech[0])
+    missing = [key for key in read_map(key_file) if key not in known]
+    if missing:
+        raise UserError(f"{speech[0]}: no utterance {missing[0]}, which {key_file} names")
     device = next(model.parameters()).device
     iterator = SERTask.build_streaming_iterator(
         [(speech[0], "speech", speech[1])],

@@ -44,7 +44,7 @@ TREES = {
     "TEMPLATE": (
         ["anna/joy_01", "bob/rage_02"],
         "TEMPLATE_anna_joy_01",
-        ("TEMPLATE_anna", None, "en", "joy", None),
+        ("TEMPLATE_anna", None, "en", "happiness", None),
     ),
 }
 
@@ -57,9 +57,11 @@ def make(root: Path, names: list[str], suffixes: tuple[str, ...] = (".wav", ".fl
         soundfile.write(path, tone, 16000, format=path.suffix[1:].upper())
 
 
-def run(corpus: str, *options: str | Path) -> subprocess.CompletedProcess[str]:
+def run(corpus: str | Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run local/<corpus>.py, or another script by its path."""
+    script = corpus if isinstance(corpus, Path) else ROOT / "local" / f"{corpus}.py"
     return subprocess.run(
-        [sys.executable, ROOT / "local" / f"{corpus}.py", *map(str, options)],
+        [sys.executable, script, *map(str, options)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -170,24 +172,23 @@ def test_help_is_the_docstring():
 
 
 def test_template_becomes_a_corpus_by_copying(tmp_path):
-    shutil.copy(ROOT / "local" / "TEMPLATE.py", tmp_path / "mine.py")
-    make(tmp_path / "in", TREES["TEMPLATE"][0])
-    result = subprocess.run(
-        [
-            sys.executable,
-            tmp_path / "mine.py",
-            "--root",
-            tmp_path / "in",
-            "--out",
-            tmp_path / "out",
-        ],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    script = tmp_path / "mine.py"
+    shutil.copy(ROOT / "local" / "TEMPLATE.py", script)
+    make(tmp_path / "in", ["anna/joy_01", "anna/grief_02", "bob/plain_02"])
+    result = run(script, "--root", tmp_path / "in", "--out", tmp_path / "out")
     assert result.returncode == 0, result.stderr
-    assert DataDir.load(tmp_path / "out").utterances == ["mine_anna_joy_01", "mine_bob_rage_02"]
+    data = DataDir.load(tmp_path / "out")
+    emotions = {
+        "mine_anna_grief_02": "sadness",
+        "mine_anna_joy_01": "happiness",
+        "mine_bob_plain_02": "neutral",
+    }
+    assert data.utt2emotion == emotions
+    # No change anywhere else: both label sets take it as it is.
+    for name in ("four", "full"):
+        labels = LabelSet.load(ROOT / "conf" / "labels" / f"{name}.yaml")
+        labels.for_corpora({"mine": set(data.utt2emotion.values()), "emodb": ["Wut"]})
+        assert {utt: labels.map("mine", e) for utt, e in data.utt2emotion.items()} == emotions
 
 
 @pytest.mark.skipif(not REAL, reason="MTKD_CORPORA is not set: no folder with real corpora")

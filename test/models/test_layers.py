@@ -74,7 +74,8 @@ def test_weighted_sum_is_numpys():
 
 
 @pytest.mark.parametrize(
-    ("layers", "chosen"), [([0, 2], [0, 2]), ([-1], [3]), ([-1, 0, 3], [0, 3]), (None, [0, 1, 2, 3])]
+    ("layers", "chosen"),
+    [([0, 2], [0, 2]), ([-1], [3]), ([-1, 0, 3], [0, 3]), (None, [0, 1, 2, 3])],
 )
 def test_selection_of_layers(layers, chosen):
     weighting = LayerWeighting(4, layers)

@@ -129,7 +129,7 @@ def test_weights_carry_no_gradient(weighting):
     z = model.logits(batch["speech"], batch["speech_lengths"]).detach()
     with torch.no_grad():
         weights = model.weighting(z, batch["teacher_logits"], None, None)
-    # With the weights held fixed, T^2 sum_k w_k KL(p_k || q) has the gradient T (q - sum_k w_k p_k).
+    # With fixed weights T^2 sum_k w_k KL(p_k || q) has the gradient T (q - sum_k w_k p_k).
     t = batch["teacher_logits"].numpy()
     mixture = (weights.numpy()[..., None] * softmax(t / 2, -1)).sum(1)
     expected = 2 * (softmax(z.numpy() / 2, -1) - mixture).sum(0) / B

@@ -1,0 +1,271 @@
+"""The command lines around the models: features, training, teachers' logits, inference, stages."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from espnet_mtkd.bin import (
+    extract_features,
+    merge_features,
+    mtkd_train,
+    run_stage,
+    ser_inference,
+    ser_train,
+    teacher_logits,
+)
+from espnet_mtkd.data.ark import read_ark, write_ark
+from espnet_mtkd.data.datadir import read_map, write_map
+from espnet_mtkd.errors import UserError
+from espnet_mtkd.models.pooling import MeanPooling, StatsPooling
+from espnet_mtkd.models.upstream import Upstream
+from espnet_mtkd.tasks.inference import load_model, logits_of
+
+pytestmark = pytest.mark.usefixtures("no_network")
+
+
+@pytest.fixture(scope="module")
+def models(toy, tmp_path_factory) -> dict[str, Path]:
+    """Two trained teachers with different seeds."""
+    folder = tmp_path_factory.mktemp("models")
+    for seed, name in enumerate(("teacher_en", "teacher_fi")):
+        ser_train.main(toy.argv(folder / name, "--max_epoch", "1", "--seed", str(seed)))
+    return {name: folder / name for name in ("teacher_en", "teacher_fi")}
+
+
+def logits_by_python(toy, folder: Path, side: str) -> dict[str, np.ndarray]:
+    model, args = load_model(folder)
+    speech = (str(toy.folder / "feats.scp"), "kaldi_ark")
+    return dict(logits_of(model, args, speech, toy.folder / side / "utt2emotion"))
+
+
+# ---- extract_features --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def audio(tmp_path_factory) -> Path:
+    """A data directory with three utterances of noise."""
+    folder = tmp_path_factory.mktemp("audio")
+    rng, paths = np.random.default_rng(0), {}
+    for utt, seconds in (("a", 0.5), ("b", 0.11), ("c", 0.8)):
+        path = folder / f"{utt}.wav"
+        soundfile.write(path, 0.1 * rng.normal(size=int(16000 * seconds)), 16000)
+        paths[utt] = str(path)
+    write_map(folder / "wav.scp", paths)
+    return folder
+
+
+@pytest.mark.parametrize("pooling", [MeanPooling(), StatsPooling()])
+@pytest.mark.parametrize("kind", ["fbank_no_cmvn", "hf_wav2vec2_custom"])
+@torch.no_grad()
+def test_features_are_the_pooled_layers(audio, checkpoints, tmp_path, pooling, kind):
+    path = None if kind == "fbank_no_cmvn" else str(checkpoints["wav2vec2_group"])
+    name = "stats" if isinstance(pooling, StatsPooling) else "mean"
+    argv = ["--data_dir", str(audio), "--output_dir", str(tmp_path), "--upstream", kind]
+    argv += ["--pooling", name, *(["--upstream_path", path] if path else [])]
+    extract_features.main(argv)
+    feats, upstream = read_ark(tmp_path / "feats.scp"), Upstream(kind, path)
+    assert list(feats) == ["a", "b", "c"]
+    for utt, wav in read_map(audio / "wav.scp").items():
+        samples = torch.from_numpy(soundfile.read(wav, dtype="float32")[0])[None]
+        states, lengths = upstream(samples, torch.tensor([samples.shape[1]]))
+        expected = [pooling(h, n)[0].numpy() for h, n in zip(states, lengths, strict=True)]
+        np.testing.assert_allclose(feats[utt], expected, atol=1e-6)
+    info = json.loads((tmp_path / "info.json").read_text())
+    assert info["pooling"] == name
+    conf = info["frontend_conf"]
+    assert (conf["upstream"], conf["path_or_url"], conf["mode"]) == (kind, path, "frozen")
+    assert Upstream(**conf)._facts == upstream._facts
+
+
+@pytest.mark.parametrize("problem", ["rate", "stereo"])
+def test_audio_that_stage_2_did_not_make(tmp_path, problem):
+    wav, scale = tmp_path / "x.wav", np.zeros(8000)
+    data = np.stack([scale, scale], 1) if problem == "stereo" else scale
+    soundfile.write(wav, data, 8000 if problem == "rate" else 16000)
+    write_map(tmp_path / "wav.scp", {"u": str(wav)})
+    with pytest.raises(UserError, match=f"{wav}: must be mono at 16000 Hz; stage 2 makes it so"):
+        extract_features.main(["--data_dir", str(tmp_path), "--output_dir", str(tmp_path / "o")])
+    assert not list((tmp_path / "o").glob("*"))
+
+
+def test_unknown_upstream(audio, tmp_path):
+    argv = ["--data_dir", str(audio), "--output_dir", str(tmp_path / "o"), "--upstream", "xbank"]
+    with pytest.raises(UserError, match="--upstream xbank: S3PRL has no such upstream"):
+        extract_features.main(argv)
+    assert not (tmp_path / "o").exists()
+
+
+# ---- merge_features ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stores(tmp_path) -> list[str]:
+    rng, folders = np.random.default_rng(0), []
+    for corpus in ("x", "y"):
+        folder = tmp_path / corpus
+        items = {f"{corpus}{i}": rng.normal(size=(2, 3)).astype(np.float32) for i in range(5)}
+        write_ark(folder / "feats.scp", items.items())
+        (folder / "info.json").write_text('{"pooling": "mean"}')
+        folders.append(str(folder))
+    for name, utts in (("train", "x0 x1 y0 y3"), ("train_en", "x0 x1"), ("dev", "x2 y1")):
+        write_map(tmp_path / f"folds/fold_1/{name}/utt2emotion", dict.fromkeys(utts.split(), "e"))
+    return folders
+
+
+def test_statistics_are_of_the_training_sets_only(stores, tmp_path):
+    output = tmp_path / "merged"
+    argv = ["--feats_dir", *stores, "--folds_dir", str(tmp_path / "folds")]
+    merge_features.main([*argv, "--output_dir", str(output)])
+    feats = read_ark(output / "feats.scp")
+    assert len(feats) == 10 and (output / "info.json").is_file()
+    assert sorted(p.name for p in (output / "fold_1").iterdir()) == ["train.npz", "train_en.npz"]
+    for name, utts in (("train", "x0 x1 y0 y3"), ("train_en", "x0 x1")):
+        vectors = np.stack([feats[utt].ravel() for utt in utts.split()]).astype(float)
+        stats = np.load(output / "fold_1" / f"{name}.npz")
+        assert stats["count"] == len(vectors)
+        np.testing.assert_allclose(stats["sum"] / stats["count"], vectors.mean(0))
+        variance = stats["sum_square"] / stats["count"] - vectors.mean(0) ** 2
+        np.testing.assert_allclose(variance, vectors.var(0))
+
+
+def test_stores_of_two_upstreams_do_not_mix(stores, tmp_path):
+    (tmp_path / "y" / "info.json").write_text('{"pooling": "stats"}')
+    argv = ["--feats_dir", *stores, "--folds_dir", str(tmp_path / "folds")]
+    with pytest.raises(UserError, match="y/info.json: another upstream than in .*x"):
+        merge_features.main([*argv, "--output_dir", str(tmp_path / "merged")])
+
+
+# ---- teacher_logits ----------------------------------------------------------------------------
+
+
+def teacher_argv(toy, models, output: Path) -> list[str]:
+    argv = ["--output_dir", str(output)]
+    for side in ("train", "dev"):
+        argv += ["--keys", str(toy.folder / side / "utt2emotion")]
+        argv += ["--speech", f"{toy.folder}/feats.scp,kaldi_ark"]
+    for name, lang in (("teacher_en", "en"), ("teacher_fi", "fi")):
+        argv += ["--teacher", f"{name},{lang},{models[name]}"]
+    return argv
+
+
+def test_logits_of_all_teachers_in_their_order(toy, models, tmp_path):
+    teacher_logits.main(teacher_argv(toy, models, tmp_path))
+    assert (tmp_path / "teachers").read_text() == "teacher_en en\nteacher_fi fi\n"
+    cache = read_ark(tmp_path / "logits.scp")
+    assert list(cache) == sorted(toy.feats)
+    for side in ("train", "dev"):
+        opinions = [logits_by_python(toy, models[name], side) for name in models]
+        for utt in toy.records[side]:
+            assert cache[utt].shape == (2, 3)
+            np.testing.assert_allclose(cache[utt], [o[utt] for o in opinions], atol=1e-6)
+
+
+def test_a_student_learns_from_the_cache(toy, models, tmp_path):
+    teacher_logits.main(teacher_argv(toy, models, tmp_path / "logits"))
+    argv = toy.argv(tmp_path / "mtkd", "--max_epoch", "1", student=True)
+    argv = [word.replace(f"{toy.folder}/logits", f"{tmp_path}/logits/logits") for word in argv]
+    mtkd_train.main([*argv, "--teachers", str(tmp_path / "logits" / "teachers")])
+    history = json.loads((tmp_path / "mtkd" / "history.json").read_text())
+    assert history["1"]["train"]["weight_en_teacher_en"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--teacher", "x,/nowhere"), "each must be NAME,LANGUAGE,DIR"),
+        (("--teacher", "x,en,/nowhere"), "/nowhere/valid.uar.best.pth|/nowhere.*no such file"),
+        (("--keys", "more"), "3 --keys need as many --speech, not 2"),
+    ],
+)
+def test_mistakes_with_teachers(toy, models, tmp_path, more, message):
+    with pytest.raises(UserError, match=message):
+        teacher_logits.main([*teacher_argv(toy, models, tmp_path / "o"), *more])
+    assert not (tmp_path / "o").exists()
+
+
+def test_teachers_of_two_label_sets(toy, models, tmp_path):
+    other = shutil.copytree(models["teacher_fi"], tmp_path / "other", symlinks=True)
+    config = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(config.replace("- sadness", "- sorrow"))
+    with pytest.raises(UserError, match="teacher teacher_fi knows .*sorrow.* same label set"):
+        teacher_logits.main(teacher_argv(toy, {**models, "teacher_fi": other}, tmp_path / "o"))
+
+
+# ---- ser_inference -----------------------------------------------------------------------------
+
+
+def inference_argv(toy, model: Path, output: Path) -> list[str]:
+    argv = ["--model_dir", str(model), "--data_dir", str(toy.folder / "dev")]
+    argv += ["--speech", f"{toy.folder}/feats.scp,kaldi_ark"]
+    return [*argv, "--output", str(output)]
+
+
+def test_table_of_logits(toy, models, tmp_path):
+    output = tmp_path / "sub" / "dev.tsv"
+    ser_inference.main(inference_argv(toy, models["teacher_en"], output))
+    rows = [line.split("\t") for line in output.read_text().splitlines()]
+    assert rows[0] == [
+        *("utt_id", "spk_id", "lang", "corpus", "ref"),
+        *(f"logit_{emotion}" for emotion in toy.emotions),
+    ]
+    assert [row[0] for row in rows[1:]] == sorted(toy.records["dev"])
+    expected = logits_by_python(toy, models["teacher_en"], "dev")
+    for utt, spk, lang, corpus, ref, *logits in rows[1:]:
+        assert (ref, lang) == toy.records["dev"][utt] and (spk, corpus) == ("toy_dev", "toy")
+        np.testing.assert_allclose(np.array(logits, dtype=np.float32), expected[utt], atol=1e-6)
+
+
+def test_an_utterance_without_speech(own_toy, models, tmp_path):
+    feats = dict(own_toy.feats)
+    del feats["toy_dev_03"]
+    write_ark(own_toy.folder / "feats.scp", sorted(feats.items()))
+    with pytest.raises(UserError, match="feats.scp: no .*toy_dev_03"):
+        ser_inference.main(inference_argv(own_toy, models["teacher_en"], tmp_path / "dev.tsv"))
+    assert not (tmp_path / "dev.tsv").exists()
+
+
+def test_a_model_that_was_not_trained(toy, tmp_path):
+    with pytest.raises(UserError, match="config.yaml: no such file; has this model been trained"):
+        ser_inference.main(inference_argv(toy, tmp_path, tmp_path / "dev.tsv"))
+
+
+# ---- run_stage ---------------------------------------------------------------------------------
+
+
+def test_the_command_line_shows_one_line(tmp_path):
+    command = [sys.executable, "-m", "espnet_mtkd.bin.run_stage", "1", "--folds", "9"]
+    command += ["--expdir", str(tmp_path / "exp")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: --folds 9: there are folds 1 to 4\n"
+
+
+def test_one_run_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("exp").mkdir()
+    with open("exp/.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="--expdir exp: another run is at work there"):
+            run_stage.main(["1"])
+
+
+def test_a_stage_before_its_turn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="stage 2 needs data/mini_ser, .* run with --stage 1"):
+        run_stage.main(["2"])
+
+
+def test_a_stage_without_jobs_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run_stage.main(["4", "--upstream_mode", "finetune"])
+    assert "nothing to do: all is up to date" in capsys.readouterr().out

@@ -1,0 +1,157 @@
+"""The whole recipe on a tiny version of the embedded corpus: what a user types, what they get."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = [
+    *("--local_data_opts", "--num_voices 6 --num_utts 1"),
+    *("--num_folds", "3", "--folds", "1"),
+    *("--teacher_args", "--max_epoch 2", "--student_args", "--max_epoch 2"),
+    *("--nj", "2", "--python", sys.executable),
+]
+pytest.importorskip("espeakng_loader", reason="the embedded corpus needs the extra 'mini'")
+
+
+def run(folder: Path, *options: str) -> subprocess.CompletedProcess:
+    """Run the recipe in a folder of its own."""
+    return subprocess.run(
+        [str(ROOT / "run.sh"), *options],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """Run everything once."""
+    folder = tmp_path_factory.mktemp("a recipe")  # a path with a space
+    done = run(folder, *TINY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done
+
+
+SYSTEMS = ["ft", "kd", "mtkd_uniform", "mtkd_cosine_batch", "mtkd"]
+
+
+def test_results_have_all_systems_and_languages(finished):
+    folder, done = finished
+    results = json.loads((folder / "exp" / "results.json").read_text())
+    assert results["experiment"]["systems"] == SYSTEMS
+    assert results["experiment"]["languages"] == ["en", "fi", "fr"]
+    for system in SYSTEMS:
+        macro = results["test"]["rows"][system]["macro"]["uar"]
+        assert 0 <= macro["low"] <= macro["value"] <= macro["high"] <= 1
+    text = (folder / "exp" / "RESULTS.md").read_text()
+    assert "synthetic" in text
+    assert "| mtkd |" in text
+    assert "| mtkd |" in done.stdout  # the table is what a run ends with
+    assert (folder / "exp" / "report.html").stat().st_size > 10000
+
+
+def test_every_stage_says_what_it_did_and_where(finished):
+    _, done = finished
+    for stage in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12):
+        assert f"stage {stage}: " in done.stdout
+        assert f"stage {stage} took " in done.stdout
+
+
+def test_test_speakers_were_not_trained_on(finished):
+    folder, _ = finished
+    fold = next((folder / "dump" / "folds").glob("*/fold_1"))
+    speakers = {
+        side: {line.split()[1] for line in (fold / side / "utt2spk").read_text().splitlines()}
+        for side in ("train", "dev", "test")
+    }
+    assert not speakers["train"] & speakers["test"]
+    assert not speakers["dev"] & speakers["test"]
+    assert not speakers["train"] & speakers["dev"]
+
+
+def test_packed_student_gives_the_logits_of_stage_8(finished, tmp_path):
+    from scipy.special import softmax
+
+    from espnet_mtkd import EmotionRecognizer
+
+    folder, _ = finished
+    recognizer = EmotionRecognizer.from_pretrained(folder / "exp" / "packed" / "mtkd.zip")
+    path = folder / "exp" / "fold_1" / "seed_0" / "mtkd" / "test.tsv"
+    with open(path, newline="") as f:
+        row = next(csv.DictReader(f, delimiter="\t"))
+    wavs = dict(
+        line.split(" ", 1)
+        for line in (folder / "dump/raw/mini_ser/wav.scp").read_text().splitlines()
+    )
+    found = recognizer(folder / wavs[row["utt_id"]])
+    expected = softmax([float(row[f"logit_{emotion}"]) for emotion in found])
+    assert list(found.values()) == pytest.approx(list(expected), abs=1e-5)
+
+
+def test_again_does_nothing_and_a_changed_option_only_what_depends_on_it(finished):
+    folder, _ = finished
+    again = run(folder, *TINY)
+    assert again.returncode == 0, again.stderr
+    assert "jobs run" not in again.stdout
+    changed = run(folder, *TINY, "--systems", "ft mtkd_label", "--stop_stage", "7")
+    assert changed.returncode == 0, changed.stderr
+    assert "fold_1/seed_0/mtkd_label" in changed.stdout
+    assert "teacher_en" not in changed.stdout  # still good
+
+
+def test_a_killed_training_is_not_taken_for_done(finished):
+    folder, _ = finished
+    stamp = folder / "exp" / "fold_1" / "seed_0" / ".stamps" / "kd.json"
+    state = json.loads(stamp.read_text())
+    stamp.write_text(json.dumps({**state, "state": "started"}))
+    again = run(folder, *TINY, "--stage", "7", "--stop_stage", "7")
+    assert again.returncode == 0, again.stderr
+    assert "seed_0/kd (" in again.stdout
+    assert json.loads(stamp.read_text())["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--sytems", "ft"), "unknown option --sytems"),
+        (("--stage", "two"), "--stage two: must be a number"),
+        (("--skip_train", "maybe"), "must be true or false"),
+        (("--corpora", "nowhere"), "corpus nowhere: no local/nowhere.py"),
+        (("--corpora", "emodb"), "EMODB='' is no folder; set EMODB in db.sh"),
+        (("--labels", "five"), "conf/labels/five.yaml: no such file"),
+        (("--systems", "ft magic", "--stage", "7"), "--systems magic: must be some of"),
+        (("--folds", "9"), "--folds 9: there are folds 1 to 4"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, options, message):
+    roots = {name: "" for name in ("EMODB", "EMOVO", "RAVDESS", "URDU")}
+    done = subprocess.run(
+        [str(ROOT / "run.sh"), "--python", sys.executable, *options, "--stop_stage", "7"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **roots},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+
+
+def test_help_lists_stages_and_options(tmp_path):
+    done = run(tmp_path, "--help")
+    assert done.returncode == 0
+    for word in ("Stages:", "report.html", "--corpora", "--student_config", "--ngpu"):
+        assert word in done.stdout

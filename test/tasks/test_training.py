@@ -1,0 +1,322 @@
+"""Training through ESPnet's own entry point, on a few stored features."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from espnet_mtkd.errors import UserError
+from espnet_mtkd.tasks.inference import load_model, logits_of
+from espnet_mtkd.tasks.mtkd import MTKDTask, read_teachers
+from espnet_mtkd.tasks.ser import LabelPreprocessor, SERTask, read_names
+from espnet_mtkd.tasks.trainer import atomic_torch_save
+
+pytestmark = pytest.mark.usefixtures("no_network")
+
+
+def history_of(folder):
+    return json.loads((folder / "history.json").read_text())
+
+
+# ---- what a training leaves --------------------------------------------------------------------
+
+
+def test_history_and_info(teacher):
+    history = history_of(teacher)
+    assert list(history) == ["1", "2", "3"]
+    for phases in history.values():
+        for phase in ("train", "valid"):
+            assert {"loss", "acc", "uar", "uar_en", "uar_fi", "time"} <= phases[phase].keys()
+            mean = (phases[phase]["uar_en"] + phases[phase]["uar_fi"]) / 2
+            assert phases[phase]["uar"] == pytest.approx(mean)
+    info = json.loads((teacher / "info.json").read_text())
+    scores = {int(epoch): phases["valid"]["uar"] for epoch, phases in history.items()}
+    assert info["best_epoch"] == max(scores, key=scores.__getitem__)
+    assert info["dev_uar"] == max(scores.values())
+    assert info["train_seconds"] > 0
+    # Two layer weights, 5 -> 128 -> 3, and the upstream's 1000.
+    trainable = 2 + 5 * 128 + 128 + 128 * 3 + 3
+    assert (info["num_trainable"], info["num_params"]) == (trainable, trainable + 1000)
+
+
+def test_best_link(teacher):
+    best = json.loads((teacher / "info.json").read_text())["best_epoch"]
+    assert os.readlink(teacher / "valid.uar.best.pth") == f"{best}epoch.pth"
+    assert (teacher / "valid.uar.best.pth").is_file()
+
+
+def test_reported_uar_is_that_of_the_stored_model(toy, teacher):
+    model, args = load_model(teacher)
+    speech = (str(toy.folder / "feats.scp"), "kaldi_ark")
+    hits: dict[tuple[str, str], list[bool]] = {}
+    for utt, logits in logits_of(model, args, speech, toy.folder / "dev" / "utt2emotion", 7):
+        emotion, language = toy.records["dev"][utt]
+        hits.setdefault((language, emotion), []).append(toy.emotions[logits.argmax()] == emotion)
+    recalls = {key: np.mean(values) for key, values in hits.items()}
+    by_language = [np.mean([r for k, r in recalls.items() if k[0] == x]) for x in toy.languages]
+    info = json.loads((teacher / "info.json").read_text())
+    assert info["dev_uar"] == pytest.approx(np.mean(by_language))
+
+
+def test_training_helps(train):
+    history = history_of(train("--max_epoch", "12", "--optim_conf", "lr=0.01"))
+    assert history["12"]["train"]["loss"] < 0.6 * history["1"]["train"]["loss"]
+
+
+def test_student_reports_both_losses_and_the_weights(toy, student):
+    for phases in history_of(student).values():
+        for phase in ("train", "valid"):
+            stats = phases[phase]
+            mixed = 0.5 * stats["loss_ce"] + 0.5 * stats["loss_kd"]
+            assert stats["loss"] == pytest.approx(mixed, rel=1e-4)
+            for language in toy.languages:
+                weights = [stats[f"weight_{language}_teacher_{x}"] for x in toy.languages]
+                assert sum(weights) == pytest.approx(1)
+                assert 0.2 < weights[0] < 0.8
+
+
+def test_mean_weights_are_those_of_the_cache(toy, student):
+    logits = {u: torch.from_numpy(m).log_softmax(-1).numpy() for u, m in toy.logits.items()}
+    rows = []
+    for utt, (emotion, language) in toy.records["train"].items():
+        if language == "fi":
+            gold = logits[utt][:, toy.emotions.index(emotion)] / 0.25
+            rows.append(np.exp(gold) / np.exp(gold).sum())
+    stats = history_of(student)["1"]["train"]
+    assert stats["weight_fi_teacher_en"] == pytest.approx(np.mean(rows, 0)[0], rel=1e-4)
+
+
+def test_same_seed_same_files(train):
+    a, b = train(name="a"), train(name="b")
+    assert (a / "3epoch.pth").read_bytes() == (b / "3epoch.pth").read_bytes()
+    assert (a / "checkpoint.pth").stat().st_size > 0
+    other = train("--seed", "1", name="c")
+    assert (other / "3epoch.pth").read_bytes() != (a / "3epoch.pth").read_bytes()
+
+
+def test_lambda_zero_trains_what_no_teacher_trains(train):
+    plain = torch.load(train(name="ft") / "3epoch.pth")
+    student = torch.load(train("--distill_conf", "kd_lambda=0", student=True) / "3epoch.pth")
+    assert plain.keys() == student.keys()
+    for key in plain:
+        torch.testing.assert_close(student[key], plain[key])
+
+
+def test_layers_from_command_line_and_file(toy, train, tmp_path):
+    folder = train("--layers", "-1", "--max_epoch", "1")
+    assert yaml.safe_load((folder / "config.yaml").read_text())["layers"] == [-1]
+    assert load_model(folder)[0].layer_weighting.chosen == [1]
+    config = tmp_path / "layers.yaml"
+    for value, chosen in ((1, [1]), ([0, -1], [0, 1]), ("all", [0, 1])):
+        standard = yaml.safe_load(open(toy.argv(tmp_path)[1]))
+        config.write_text(yaml.safe_dump({**standard, "layers": value, "max_epoch": 1}))
+        SERTask.main(cmd=toy.argv(tmp_path / "x", "--config", str(config), "--resume", "false"))
+        assert load_model(tmp_path / "x")[0].layer_weighting.chosen == chosen
+
+
+# ---- interrupted and resumed -------------------------------------------------------------------
+
+
+def same_model(a, b) -> bool:
+    a, b = (torch.load(folder / "valid.uar.best.pth") for folder in (a, b))
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def without_times(history):
+    return {
+        e: {p: {k: v for k, v in s.items() if "time" not in k} for p, s in phases.items()}
+        for e, phases in history.items()
+    }
+
+
+@pytest.mark.parametrize("student", [False, True])
+def test_interrupted_and_resumed_is_the_same_to_the_bit(train, student):
+    whole = train("--max_epoch", "4", name="whole", student=student)
+    train("--max_epoch", "2", name="parts", student=student)
+    parts = train("--max_epoch", "4", name="parts", student=student)
+    assert (whole / "4epoch.pth").read_bytes() == (parts / "4epoch.pth").read_bytes()
+    assert same_model(whole, parts)
+    keys = ("time", "_mem", "GB")  # what depends on the machine and the moment
+    for a, b in zip(*(history_of(f).values() for f in (whole, parts)), strict=True):
+        for phase in ("train", "valid"):
+            assert a[phase].keys() == b[phase].keys()
+            for key in a[phase]:
+                if not any(part in key for part in keys):
+                    assert a[phase][key] == b[phase][key], key
+
+
+def kill_after_checkpoint(monkeypatch, train, epoch: int):
+    """Train until the checkpoint of an epoch is written, and not a moment longer."""
+    save = torch.save
+
+    def saving(obj, file, *args, **kwargs):
+        if str(getattr(file, "name", file)).find(f".{epoch}epoch") >= 0:
+            raise KeyboardInterrupt
+        save(obj, file, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", saving)
+        with pytest.raises(KeyboardInterrupt):
+            train("--max_epoch", "4", name="killed")
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 4])
+def test_a_kill_between_checkpoint_and_epoch_file_is_repaired(train, monkeypatch, epoch):
+    whole = train("--max_epoch", "4", name="whole")
+    kill_after_checkpoint(monkeypatch, train, epoch)
+    killed = train("--max_epoch", "4", name="killed")
+    assert without_times(history_of(whole)).keys() == history_of(killed).keys()
+    assert os.readlink(whole / "valid.uar.best.pth") == os.readlink(killed / "valid.uar.best.pth")
+    assert same_model(whole, killed)
+    assert (whole / "4epoch.pth").read_bytes() == (killed / "4epoch.pth").read_bytes()
+    assert not list(killed.glob(".*pth"))
+
+
+def test_a_lost_epoch_file_is_made_again(train):
+    folder = train()
+    (folder / "3epoch.pth").unlink()
+    train()
+    assert torch.load(folder / "3epoch.pth").keys() == torch.load(folder / "latest.pth").keys()
+
+
+def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "model.pth"
+    with atomic_torch_save():
+        torch.save({"a": torch.ones(2)}, path)
+    before = path.read_bytes()
+    save = torch.save
+
+    def half(obj, file, *args, **kwargs):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="disk full"), atomic_torch_save():
+        torch.save({"a": torch.zeros(2)}, path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pth"]
+    assert torch.save is half
+    monkeypatch.undo()
+    assert torch.save is save
+
+
+# ---- mistakes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--best_model_criterion", ("valid", "uaar", "max")),
+        ("--best_model_criterion", ("valid", "uar", "most")),
+        ("--early_stopping_criterion", ("dev", "loss", "min")),
+    ],
+)
+def test_a_criterion_that_nothing_reports(toy, tmp_path, option, words):
+    config = yaml.safe_load(open(toy.argv(tmp_path)[1]))
+    value = [list(words)] if "best" in option else list(words)
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({**config, option[2:]: value}))
+    with pytest.raises(UserError, match=f"{','.join(words)}: phases are train and valid, keys"):
+        SERTask.main(cmd=toy.argv(tmp_path / "x", "--config", str(tmp_path / "c.yaml")))
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("utt2emotion", "utterance toy_train_01: emotion 'joy' is not one of anger, neutral, sad"),
+        ("utt2lang", "utterance toy_train_01: language 'joy' is not one of en, fi"),
+    ],
+)
+def test_unknown_label(own_toy, tmp_path, file, message):
+    path = own_toy.folder / "train" / file
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0].split()[0] + " joy", *lines[1:]]) + "\n")
+    with pytest.raises(UserError, match=message):
+        SERTask.main(cmd=own_toy.argv(tmp_path / "x"))
+    assert not (tmp_path / "x" / "info.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--emotions", "/nowhere"), "--emotions /nowhere: must be a file with one name"),
+        (("--languages", "/nowhere"), "--languages /nowhere: must be a file with one name"),
+        (("--feats_info", "/nowhere"), "--feats_info /nowhere: no such file"),
+        (("--normalize_conf", "stats_file=/nowhere"), "stats_file /nowhere: no such file"),
+        (("--layers", "2"), r"layers \[2\]: the upstream has layers 0 to 1"),
+    ],
+)
+def test_bad_options_of_a_classifier(toy, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        SERTask.main(cmd=toy.argv(tmp_path / "x", *options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--teachers", "/nowhere"), "--teachers /nowhere: must be a file"),
+        (("--distill_conf", "temperature=0"), "temperature 0: must be above 0"),
+        (("--distill_conf", "reduction=sum"), "reduction 'sum'"),
+        (("--distill_conf", "kd_lambda=2"), "kd_lambda 2: must be between 0 and 1"),
+        (
+            ("--weighting", "cosine", "--weighting_conf", "tau=0"),
+            "weighting_conf: tau 0: must be above 0",
+        ),
+    ],
+)
+def test_bad_options_of_a_student(toy, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        MTKDTask.main(cmd=toy.argv(tmp_path / "x", *options, student=True))
+
+
+@pytest.mark.parametrize("weighting", ["languages", "cosine-batch"])
+def test_unknown_weighting(toy, tmp_path, capsys, weighting):
+    with pytest.raises(SystemExit):
+        MTKDTask.main(cmd=toy.argv(tmp_path / "x", "--weighting", weighting, student=True))
+    assert "--weighting" in capsys.readouterr().err
+
+
+def test_teacher_of_a_language_that_is_not_there(own_toy, tmp_path):
+    (own_toy.folder / "teachers").write_text("a en\nb fr\n")
+    with pytest.raises(UserError, match="teacher b is of language 'fr', .* en, fi or all"):
+        MTKDTask.main(cmd=own_toy.argv(tmp_path / "x", student=True))
+
+
+def test_fewer_teachers_than_logits(own_toy, tmp_path):
+    (own_toy.folder / "teachers").write_text("a en\n")
+    with pytest.raises(UserError, match=r"teacher_logits are \(2, 3\) .* but 1 teachers"):
+        MTKDTask.main(cmd=own_toy.argv(tmp_path / "x", student=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a en\nb\n", "teachers:2: must hold a teacher's name and its language"),
+        ("a en x\n", "teachers:1: must hold"),
+        ("a en\na fi\n", "at least one teacher, and none twice"),
+        ("", "at least one teacher"),
+    ],
+)
+def test_file_of_teachers(tmp_path, text, message):
+    (tmp_path / "teachers").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_teachers(str(tmp_path / "teachers"))
+
+
+@pytest.mark.parametrize("text", ["", "en\nen\n"])
+def test_file_of_names(tmp_path, text):
+    (tmp_path / "names").write_text(text)
+    with pytest.raises(UserError, match="names: must hold at least one name, and none twice"):
+        read_names(str(tmp_path / "names"), "languages")
+    assert read_names(["a", "b"], "languages") == ["a", "b"]
+
+
+def test_labels_become_indices():
+    preprocess = LabelPreprocessor(True, {"emotion": ["x", "y"], "language": ["en"]})
+    data = preprocess("u1", {"emotion": "y", "speech": np.zeros(3)})
+    assert data["emotion"].tolist() == [1] and data["emotion"].dtype == np.int64
+    assert data["speech"].shape == (3,)

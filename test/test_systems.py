@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from espnet_mtkd.errors import UserError
+from espnet_mtkd.systems import ROOT, System, find_file, read_yaml
+
+SHIPPED = sorted(path.stem for path in (ROOT / "conf" / "systems").glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(path: str, text: str) -> Path:
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def test_the_systems_of_the_design_are_there():
+    assert {"ft", "kd", "mtkd_uniform", "mtkd_cosine_batch", "mtkd"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_system_is_complete(name):
+    from espnet_mtkd.distill.loss import MultiTeacherLoss
+    from espnet_mtkd.distill.weighting import WEIGHTINGS
+
+    system = System.read(name)
+    options = dict(system.options)
+    assert system.name == name
+    if system.teachers == "none":
+        assert options == {}
+        return
+    WEIGHTINGS[options.pop("weighting")]([0, 1], **options.pop("weighting_conf", {}))
+    conf = options.pop("distill_conf")
+    assert 0 < conf.pop("kd_lambda") < 1
+    MultiTeacherLoss(**conf)
+    assert options == {}
+
+
+def test_teachers_of_the_shipped_systems():
+    kinds = {name: System.read(name).teachers for name in SHIPPED}
+    assert kinds["ft"] == "none" and kinds["kd"] == "ft"
+    assert {kinds[name] for name in kinds if name.startswith("mtkd")} == {"monolingual"}
+
+
+def test_a_file_here_comes_first():
+    assert find_file("conf/systems/kd.yaml") == ROOT / "conf" / "systems" / "kd.yaml"
+    own = write("conf/systems/kd.yaml", "teachers: none\nmax_epoch: 3\n")
+    assert find_file("conf/systems/kd.yaml") == own
+    assert System.read("kd") == System("kd", "none", {"max_epoch": 3})
+
+
+def test_a_system_of_ones_own():
+    write("conf/systems/mine.yaml", "teachers: monolingual\nweighting: label\n")
+    assert System.read("mine").options == {"weighting": "label"}
+
+
+def test_an_unknown_system_names_the_known_ones():
+    write("conf/systems/mine.yaml", "teachers: none\n")
+    with pytest.raises(UserError, match="--systems mktd: must be some of ft, kd, mine, mtkd"):
+        System.read("mktd")
+
+
+@pytest.mark.parametrize("text", ["teachers: both\n", "weighting: label\n"])
+def test_a_system_with_no_known_teachers(text):
+    write("conf/systems/odd.yaml", text)
+    with pytest.raises(UserError, match="odd.yaml: teachers .*: must be none, monolingual or ft"):
+        System.read("odd")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [1", "x.yaml: not valid YAML: .*line 1"), ("- 1\n", "must hold"), ("", "must hold")],
+)
+def test_yaml_that_is_none(text, message):
+    write("x.yaml", text)
+    with pytest.raises(UserError, match=message):
+        read_yaml("x.yaml")
+
+
+def test_a_missing_file():
+    with pytest.raises(UserError, match="conf/nothing.yaml: no such file here or in"):
+        find_file("conf/nothing.yaml")
