@@ -52,9 +52,7 @@ class EmotionRecognizer:
         folder = tempfile.TemporaryDirectory(prefix="espnet_mtkd_")
         try:
             files = unpack(path, folder.name)
-            model, _ = load_model(
-                files["ser_train_config"], files["ser_model_file"], device=device
-            )
+            model, _ = load_model(files["ser_train_config"], files["ser_model_file"], device=device)
         except (KeyError, ValueError, RuntimeError, OSError) as error:
             raise UserError(f"{path}: no archive of stage 12: {error}") from None
         recognizer = EmotionRecognizer(model)

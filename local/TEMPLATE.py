@@ -1,8 +1,12 @@
 """Your corpus in one line: language, speakers, emotions, utterances.
 
-Source:   where to get it (sampling rate, format)
-Licence:  what it allows
-Citation: the paper to cite
+Language:  en
+Numbers:   100 utterances, 10 speakers, 0.1 hours
+Labels:    anger happiness neutral sadness
+Protocols: si
+Source:    where to get it (sampling rate, format)
+Licence:   what it allows
+Citation:  the paper to cite
 
 Layout: SPEAKER/CODE_NUMBER.wav, for example anna/joy_01.wav (WAV or FLAC)
 

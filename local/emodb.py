@@ -1,12 +1,16 @@
 """EmoDB, the Berlin Database of Emotional Speech: German, 10 actors, 7 emotions, 535 utterances.
 
-Source:   http://emodb.bilderbar.info (16 kHz WAV)
-Licence:  free to use; cite the paper
-Citation: F. Burkhardt, A. Paeschke, M. Rolfes, W. Sendlmeier, B. Weiss: A Database of German
-          Emotional Speech. Interspeech 2005.
+Language:  de
+Numbers:   535 utterances, 10 speakers, 0.41 hours
+Labels:    Wut Langeweile Ekel Angst Freude Trauer neutral
+Protocols: si, emobox
+Source:    http://emodb.bilderbar.info (16 kHz WAV)
+Licence:   free to use; cite the paper
+Citation:  F. Burkhardt, A. Paeschke, M. Rolfes, W. Sendlmeier, B. Weiss: A Database of German
+           Emotional Speech. Interspeech 2005.
 
 Layout: wav/SSTTTEv.wav, for example wav/03a01Fa.wav (WAV or FLAC)
-          SS speaker, TTT sentence, E emotion (initial of the German word), v version
+           SS speaker, TTT sentence, E emotion (initial of the German word), v version
 
 Labels are the German words that the initials stand for.
 Traps: the same ten sentences come back for every speaker and emotion, so a split that is not

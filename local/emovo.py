@@ -1,12 +1,16 @@
 """EMOVO: Italian, 6 actors, 7 emotions, 14 sentences, 588 utterances.
 
-Source:   http://voice.fub.it/activities/corpora/emovo (48 kHz WAV)
-Licence:  free for research; cite the paper
-Citation: G. Costantini, I. Iaderola, A. Paoloni, M. Todisco: EMOVO Corpus: an Italian Emotional
-          Speech Database. LREC 2014.
+Language:  it
+Numbers:   588 utterances, 6 speakers, 0.51 hours
+Labels:    disgusto gioia neutro paura rabbia sorpresa tristezza
+Protocols: si, emobox
+Source:    http://voice.fub.it/activities/corpora/emovo (48 kHz WAV)
+Licence:   free for research; cite the paper
+Citation:  G. Costantini, I. Iaderola, A. Paoloni, M. Todisco: EMOVO Corpus: an Italian Emotional
+           Speech Database. LREC 2014.
 
 Layout: SPK/emo-spk-sent.wav, for example f1/dis-f1-b1.wav (WAV or FLAC)
-          SPK f1 f2 f3 m1 m2 m3, emo first letters of the Italian word, sent the sentence's code
+           SPK f1 f2 f3 m1 m2 m3, emo first letters of the Italian word, sent the sentence's code
 
 Labels are the Italian words. Transcripts are not given.
 Traps: pau is paura, fear, not a pause; six speakers make small and few folds.

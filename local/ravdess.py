@@ -1,12 +1,16 @@
 """RAVDESS, speech part: North American English, 24 actors, 8 emotions, 1440 utterances.
 
-Source:   https://zenodo.org/records/1188976, Audio_Speech_Actors_01-24.zip (48 kHz WAV)
-Licence:  CC BY-NC-SA 4.0
-Citation: S. R. Livingstone, F. A. Russo: The Ryerson Audio-Visual Database of Emotional Speech and
-          Song (RAVDESS). PLoS ONE 13(5), 2018.
+Language:  en
+Numbers:   1440 utterances, 24 speakers, 1.48 hours
+Labels:    neutral calm happy sad angry fearful disgust surprised
+Protocols: si, emobox
+Source:    https://zenodo.org/records/1188976, Audio_Speech_Actors_01-24.zip (48 kHz WAV)
+Licence:   CC BY-NC-SA 4.0
+Citation:  S. R. Livingstone, F. A. Russo: The Ryerson Audio-Visual Database of Emotional Speech and
+           Song (RAVDESS). PLoS ONE 13(5), 2018.
 
 Layout: Actor_XX/03-01-EE-II-SS-RR-AA.wav, for example Actor_01/03-01-01-01-01-01-01.wav
-          EE emotion, II intensity, SS statement, RR repetition, AA actor (odd male, even female)
+           EE emotion, II intensity, SS statement, RR repetition, AA actor (odd male, even female)
 
 Traps: song (03-02-...) lies in folders of the same names and is left out; some distributions hold
 every file twice, in a second tree one level deeper, which is not looked at; neutral has no strong
@@ -18,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_mtkd.data.corpus import Utterance, find_audio, main
+from espnet_mtkd.data.download import Zenodo
 from espnet_mtkd.errors import UserError
 
 EMOTIONS = {
@@ -30,6 +35,7 @@ EMOTIONS = {
     "07": "disgust",
     "08": "surprised",
 }
+ARCHIVE = Zenodo("1188976", "Audio_Speech_Actors_01-24.zip", "md5:bc696df654c87fed845eb13823edef8a")
 TEXTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 
 
@@ -56,4 +62,4 @@ def utterances(root: Path) -> Iterator[Utterance]:
 
 
 if __name__ == "__main__":
-    main(__doc__, utterances)
+    main(__doc__, utterances, download=[ARCHIVE])

@@ -1,12 +1,16 @@
 """URDU: Urdu, talk shows, 29 speakers, 4 emotions, 400 utterances.
 
-Source:   https://github.com/siddiquelatif/URDU-Dataset (44.1 kHz WAV)
-Licence:  research only; cite the paper
-Citation: S. Latif, A. Qayyum, M. Usman, J. Qadir: Cross Lingual Speech Emotion Recognition: Urdu
-          vs. Western Languages. FIT 2018.
+Language:  ur
+Numbers:   400 utterances, 29 speakers, 0.28 hours
+Labels:    Angry Happy Neutral Sad
+Protocols: si, emobox
+Source:    https://github.com/siddiquelatif/URDU-Dataset (44.1 kHz WAV)
+Licence:   research only; cite the paper
+Citation:  S. Latif, A. Qayyum, M. Usman, J. Qadir: Cross Lingual Speech Emotion Recognition: Urdu
+           vs. Western Languages. FIT 2018.
 
 Layout: Class/SPK_Fn_Xn.wav, for example Angry/SM1_F10_A010.wav (WAV or FLAC)
-          Class Angry Happy Neutral Sad, SPK SM or SF (male, female) and a number, Xn its initial
+           Class Angry Happy Neutral Sad, SPK SM or SF (male, female) and a number, Xn its initial
 
 Traps: no speaker has all four classes, so whoever knows the speaker knows half of the emotion: the
 published folds, which share speakers, measure that as well. SM1 and SM10 are different speakers;

@@ -26,7 +26,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--experiment", type=json.loads, help="content of experiment.json, to write it first"
     )
-    parser.add_argument("--command", default="./run.sh", help="what the user called; goes there too")
+    parser.add_argument(
+        "--command", default="./run.sh", help="what the user called; goes there too"
+    )
     parser.add_argument("--num_resamples", type=int, default=2000, help="bootstrap resamples")
     parser.add_argument("--bootstrap_seed", type=int, default=0, help="seed of the bootstrap")
     parser.add_argument("--level", type=float, default=0.95, help="level of the intervals")

@@ -72,7 +72,9 @@ class Zenodo:
             entry = files.get(self.name)
             found = entry and (entry["links"]["self"], entry["checksum"])
         except (ValueError, KeyError, TypeError):
-            raise UserError(f"{url}: not a Zenodo record as it is known; download by hand") from None
+            raise UserError(
+                f"{url}: not a Zenodo record as it is known; download by hand"
+            ) from None
         if not found:
             raise UserError(f"{url}: no file {self.name}; there are: {' '.join(sorted(files))}")
         if self.checksum and self.checksum != found[1]:
@@ -176,7 +178,9 @@ def _receive(url: str, part: Path, have: int) -> None:
         cut: object = None
         with (
             open(part, "ab" if have else "wb") as f,
-            tqdm(None, part.name, total, initial=have, unit="B", unit_scale=True, disable=None) as bar,
+            tqdm(
+                None, part.name, total, initial=have, unit="B", unit_scale=True, disable=None
+            ) as bar,
         ):
             try:
                 while block := response.read(BLOCK):

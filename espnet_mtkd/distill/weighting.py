@@ -37,7 +37,7 @@ class AbsWeighting(torch.nn.Module):
         Args:
             student: logits (Batch, C), detached.
             teachers: logits (Batch, K, C).
-            emotion: gold label (Batch,).
+            emotion: gold label (Batch,), -1 where it is not known.
             language: index of the utterance's language (Batch,).
         """
         raise NotImplementedError
@@ -118,7 +118,10 @@ class Language(AbsWeighting):
 
 
 class Label(_Tempered):
-    """softmax over k of -CE(t_k[b], y[b]) / tau: trust the teacher that is right."""
+    """softmax over k of -CE(t_k[b], y[b]) / tau: trust the teacher that is right.
+
+    Without a label all teachers count the same.
+    """
 
     def forward(
         self,
@@ -128,8 +131,9 @@ class Label(_Tempered):
         language: torch.Tensor,
     ) -> torch.Tensor:
         """Return one row per utterance."""
-        gold = emotion[:, None, None].expand(-1, teachers.shape[1], 1)
+        gold = emotion.clamp(min=0)[:, None, None].expand(-1, teachers.shape[1], 1)
         log_likelihood = teachers.log_softmax(-1).gather(-1, gold).squeeze(-1)
+        log_likelihood = log_likelihood.masked_fill(emotion[:, None] < 0, 0.0)
         return (log_likelihood / self.tau).softmax(-1)
 
 

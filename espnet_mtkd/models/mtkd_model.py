@@ -1,4 +1,4 @@
-"""The student: the same classifier, taught by the cached logits of several teachers."""
+"""The student: the same classifier, taught by several teachers, cached or live."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ class ESPnetMTKDModel(ESPnetSERModel):
 
     Args:
         teachers: names of the K teachers, in the order of ``teacher_logits``.
+        live_teachers: the teachers themselves, who then see what the student sees, mixed or
+            augmented; None (default): their logits are in the batch. They stay in evaluation
+            mode and outside the student's parameters and state dict.
         weighting: how the teachers are mixed.
         distill_loss: the loss of the teachers.
         kd_lambda: lambda, between 0 (no teacher) and 1 (no labels); default 0.5.
@@ -33,6 +36,7 @@ class ESPnetMTKDModel(ESPnetSERModel):
         weighting: AbsWeighting,
         distill_loss: MultiTeacherLoss,
         kd_lambda: float = 0.5,
+        live_teachers: Sequence[ESPnetSERModel] | None = None,
         **classifier: Any,
     ) -> None:
         super().__init__(**classifier)
@@ -42,15 +46,27 @@ class ESPnetMTKDModel(ESPnetSERModel):
         self.weighting = weighting
         self.distill_loss = distill_loss
         self.kd_lambda = kd_lambda
+        # A tuple hides modules from torch.
+        self._live_teachers = tuple(t.requires_grad_(False).eval() for t in live_teachers or ())
+        if self.mixup > 0 and not self._live_teachers:
+            raise UserError(
+                "model_conf: mixup needs live teachers (teaching: live): cached logits are those "
+                "of the unmixed utterances"
+            )
         # Sums of an epoch: weight of each teacher by language, and utterances of each language.
         size = (len(self.languages), len(self.teachers) + 1)
         self.register_buffer("weight_sums", torch.zeros(size), persistent=False)
 
+    @torch.no_grad()
+    def ask_teachers(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> torch.Tensor:
+        """Return the live teachers' logits (Batch, K, C)."""
+        opinions = [t.to(speech.device).logits(speech, speech_lengths) for t in self._live_teachers]
+        return torch.stack(opinions, dim=1)
+
     def losses(
         self,
         logits: torch.Tensor,
-        emotion: torch.Tensor,
-        language: torch.Tensor | None = None,
+        targets: torch.Tensor,
         teacher_logits: torch.Tensor | None = None,
         **batch: torch.Tensor,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -60,7 +76,9 @@ class ESPnetMTKDModel(ESPnetSERModel):
             teacher_logits: (Batch, K, C) in the order of ``teachers``. Without them, as on a
                 development set, the loss is the cross-entropy.
         """
-        loss_ce, stats = super().losses(logits, emotion)
+        loss_ce, stats = super().losses(logits, targets)
+        if self._live_teachers and self.training:
+            teacher_logits = self.ask_teachers(batch["speech"], batch["speech_lengths"])
         if teacher_logits is None:
             return loss_ce, stats
         if teacher_logits.shape[1:] != (len(self.teachers), logits.shape[-1]):
@@ -68,7 +86,8 @@ class ESPnetMTKDModel(ESPnetSERModel):
                 f"teacher_logits are {tuple(teacher_logits.shape[1:])} for each utterance, but "
                 f"{len(self.teachers)} teachers of {logits.shape[-1]} emotions are expected"
             )
-        weights = self.weighting(logits.detach(), teacher_logits, emotion, language)
+        language = batch["language"]
+        weights = self.weighting(logits.detach(), teacher_logits, batch["emotion"], language)
         with torch.no_grad():
             counts = torch.cat([weights, weights.new_ones(len(weights), 1)], dim=-1)
             self.weight_sums.index_add_(0, language, counts)

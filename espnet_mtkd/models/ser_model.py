@@ -10,6 +10,7 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 from espnet_mtkd.models.layers import LayerWeighting
+from espnet_mtkd.models.mixup import mixup
 from espnet_mtkd.models.pooling import AbsPooling
 from espnet_mtkd.models.upstream import Upstream
 
@@ -25,6 +26,7 @@ class ESPnetSERModel(AbsESPnetModel):
         emotions: names of the C classes, in the order of the logits.
         languages: names of the languages that ``language`` counts.
         label_smoothing: of the cross-entropy; default 0.
+        mixup: parameter of :func:`~espnet_mtkd.models.mixup.mixup`; default 0, no mixing.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class ESPnetSERModel(AbsESPnetModel):
         layer_weighting: LayerWeighting,
         head: torch.nn.Module,
         label_smoothing: float = 0.0,
+        mixup: float = 0.0,
     ) -> None:
         super().__init__()
         self.emotions = list(emotions)
@@ -47,6 +50,7 @@ class ESPnetSERModel(AbsESPnetModel):
         self.layer_weighting = layer_weighting
         self.head = head
         self.label_smoothing = label_smoothing
+        self.mixup = mixup
         # Counts of an epoch, by language, reference and hypothesis; not part of the model.
         size = (len(self.languages), len(self.emotions), len(self.emotions))
         self.register_buffer("confusion", torch.zeros(size), persistent=False)
@@ -70,10 +74,21 @@ class ESPnetSERModel(AbsESPnetModel):
         return self.head(self.layer_weighting(pooled))
 
     def losses(
-        self, logits: torch.Tensor, emotion: torch.Tensor, **batch: torch.Tensor
+        self, logits: torch.Tensor, targets: torch.Tensor, **batch: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the loss and what to report of it; students add to it here."""
-        loss = F.cross_entropy(logits, emotion, label_smoothing=self.label_smoothing)
+        """Return the loss and what to report of it; students add to it here.
+
+        Args:
+            logits: (Batch, C).
+            targets: probabilities of the emotions (Batch, C); a row of zeros has no label and no
+                part in the loss.
+            batch: what else a batch holds.
+        """
+        labelled = targets.sum(-1) > 0.999  # mixed with an unlabelled utterance: not labelled
+        loss = F.cross_entropy(
+            logits, targets, label_smoothing=self.label_smoothing, reduction="none"
+        )
+        loss = (loss * labelled).sum() / labelled.sum().clamp(min=1)
         return loss, {"loss": loss.detach()}
 
     def forward(
@@ -89,16 +104,30 @@ class ESPnetSERModel(AbsESPnetModel):
         Args:
             speech: (Batch, Samples), or stored (Batch, Layers, P).
             speech_lengths: (Batch,).
-            emotion: index of the emotion (Batch, 1).
+            emotion: index of the emotion (Batch, 1), -1 where the label is not known.
             language: index of the language (Batch, 1).
         """
         emotion, language = emotion.flatten(), language.flatten()
+        known = emotion >= 0
+        targets = F.one_hot(emotion.clamp(min=0), len(self.emotions)) * known[:, None]
+        targets = targets.to(speech.dtype)
+        if self.training and self.mixup > 0:
+            speech, speech_lengths, targets = mixup(speech, speech_lengths, targets, self.mixup)
         logits = self.logits(speech, speech_lengths)
-        loss, stats = self.losses(logits, emotion=emotion, language=language, **batch)
+        loss, stats = self.losses(
+            logits,
+            targets=targets,
+            emotion=emotion,
+            language=language,
+            speech=speech,
+            speech_lengths=speech_lengths,
+            **batch,
+        )
         hypothesis = logits.argmax(-1)
-        stats["acc"] = (hypothesis == emotion).float().mean()
-        ones = torch.ones_like(emotion, dtype=self.confusion.dtype)
-        self.confusion.index_put_((language, emotion, hypothesis), ones, accumulate=True)
+        index = (language[known], emotion[known], hypothesis[known])
+        ones = torch.ones_like(emotion[known], dtype=self.confusion.dtype)
+        self.confusion.index_put_(index, ones, accumulate=True)
+        stats["acc"] = (hypothesis == emotion)[known].float().mean()
         return force_gatherable((loss, stats, len(emotion)), loss.device)
 
     def count_params(self) -> dict[str, int]:

@@ -71,12 +71,10 @@ class WhisperUpstream(torch.nn.Module):
             seconds = model.max_source_positions * STRIDE / 16000
             raise UserError(f"Whisper takes at most {seconds:.0f} s of speech at a time")
         mel = torch.stack([F.pad(mel, (0, 2 * longest - mel.shape[1])) for mel in mels])
-        valid = torch.arange(2 * longest, device=mel.device) < 2 * frames[:, None]
-        # Padding stays zero between the convolutions, as at the end of a single utterance.
-        states = F.gelu(model.conv1(mel)) * valid[:, None]
-        states = F.gelu(model.conv2(states)).transpose(1, 2)
+        # The last valid frame of the second convolution, with its stride of 2, sees no padding.
+        states = F.gelu(model.conv2(F.gelu(model.conv1(mel)))).transpose(1, 2)
         states = states + model.embed_positions.weight[:longest]
-        valid = valid[:, ::2]
+        valid = torch.arange(longest, device=mel.device) < frames[:, None]
         mask = None
         if not bool(valid.all()):
             mask = torch.zeros(valid.shape, dtype=states.dtype, device=states.device)

@@ -1,4 +1,4 @@
-"""ESPnet task: train a student with the cached logits of several teachers."""
+"""ESPnet task: train a student with several teachers, cached or live."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from espnet_mtkd.distill.loss import MultiTeacherLoss
 from espnet_mtkd.distill.weighting import WEIGHTINGS, AbsWeighting
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.mtkd_model import ESPnetMTKDModel
+from espnet_mtkd.models.ser_model import ESPnetSERModel
+from espnet_mtkd.tasks.inference import load_model
 from espnet_mtkd.tasks.ser import SERTask
 
 weighting_choices = ClassChoices(
@@ -23,8 +25,9 @@ weighting_choices = ClassChoices(
 class MTKDTask(SERTask):
     """The classifier of :class:`SERTask`, and the multi-teacher loss on top.
 
-    One more data name: ``teacher_logits``, for every utterance of the training set a matrix
-    (K, C) in a Kaldi ark, in the order of ``--teachers``.
+    Cached teachers bring one more data name: ``teacher_logits``, for every utterance of the
+    training set a matrix (K, C) in a Kaldi ark, in the order of ``--teachers``. Live teachers are
+    named with their folders in ``--teachers``.
     """
 
     class_choices_list = [*SERTask.class_choices_list, weighting_choices]
@@ -38,7 +41,8 @@ class MTKDTask(SERTask):
         group.add_argument(
             "--teachers",
             type=str_or_none,
-            help="File with a teacher a line: its name and its language ('all' for every language)",
+            help="File with a teacher a line: its name, its language ('all' for every language) "
+            "and, if it is to run live, its folder",
         )
         group.add_argument(
             "--distill_conf",
@@ -49,53 +53,71 @@ class MTKDTask(SERTask):
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        """Training needs the teachers' logits."""
-        names = super().required_data_names(train, inference)
-        return (*names, "teacher_logits") if train and not inference else names
+        """As for :class:`SERTask`; :meth:`build_model` sees to the teachers."""
+        return super().required_data_names(train, inference)
 
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        """With teachers' logits on the development set its loss has the teachers' part too."""
-        return () if train else ("teacher_logits",)
+        """Logits of cached teachers; on the development set its loss then has their part too."""
+        return ("teacher_logits",)
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> ESPnetMTKDModel:
         """Build the student."""
         classifier = cls.classifier(args)
         if not isinstance(args.teachers, list):
-            args.teachers = [list(pair) for pair in read_teachers(args.teachers)]
+            args.teachers = [list(teacher) for teacher in read_teachers(args.teachers)]
+        folders = [teacher[2] for teacher in args.teachers if len(teacher) == 3]
+        data = [item[1] for item in args.train_data_path_and_name_and_type]
+        if bool(folders) == ("teacher_logits" in data):
+            raise UserError(
+                "--teachers: teachers need either a folder each (live) or teacher_logits in "
+                "--train_data_path_and_name_and_type (cached), not both"
+            )
         index = {language: i for i, language in enumerate(args.languages)}
         index["all"] = -1
-        for teacher, language in args.teachers:
+        for teacher, language, *_ in args.teachers:
             if language not in index:
                 raise UserError(
                     f"--teachers: teacher {teacher} is of language {language!r}, which is not one "
                     f"of {', '.join(args.languages)} or all"
                 )
         weighting = weighting_choices.get_class(args.weighting)(
-            [index[language] for _, language in args.teachers], **args.weighting_conf
+            [index[language] for _, language, *_ in args.teachers], **args.weighting_conf
         )
         conf = dict(args.distill_conf)
         return ESPnetMTKDModel(
-            teachers=[name for name, _ in args.teachers],
+            teachers=[name for name, *_ in args.teachers],
             weighting=weighting,
             **({"kd_lambda": conf.pop("kd_lambda")} if "kd_lambda" in conf else {}),
             distill_loss=MultiTeacherLoss(**conf),
+            live_teachers=[load_teacher(folder, args.emotions) for folder in folders],
             **classifier,
             **args.model_conf,
         )
 
 
-def read_teachers(path: str | None) -> list[tuple[str, str]]:
-    """Read the file beside a cache of teachers' logits: a name and a language on each line."""
+def load_teacher(folder: str, emotions: list[str]) -> ESPnetSERModel:
+    """Load a live teacher, which must know the emotions of the student in the same order."""
+    teacher, _ = load_model(folder)
+    if teacher.emotions != emotions:
+        raise UserError(f"teacher {folder} knows {teacher.emotions}, the student {emotions}")
+    return teacher
+
+
+def read_teachers(path: str | None) -> list[tuple[str, ...]]:
+    """Read a file with a teacher a line: name, language and, for live teachers, folder."""
     if path is None or not Path(path).is_file():
-        raise UserError(
-            f"--teachers {path}: must be a file with a teacher's name and language a line"
-        )
-    pairs = [tuple(line.split()) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    for number, pair in enumerate(pairs, 1):
-        if len(pair) != 2:
-            raise UserError(f"{path}:{number}: must hold a teacher's name and its language")
-    if not pairs or len({name for name, _ in pairs}) < len(pairs):
+        raise UserError(f"--teachers {path}: must be a file with a name and a language a line")
+    teachers = [
+        tuple(line.split(None, 2)) for line in Path(path).read_text(encoding="utf-8").splitlines()
+    ]
+    for number, teacher in enumerate(teachers, 1):
+        if len(teacher) != len(teachers[0]) or len(teacher) < 2:
+            raise UserError(
+                f"{path}:{number}: must hold a teacher's name, its language and, for all teachers "
+                "or for none, its folder"
+            )
+    if not teachers or len({name for name, *_ in teachers}) < len(teachers):
         raise UserError(f"{path}: must hold at least one teacher, and none twice")
-    return pairs
+    return teachers
