@@ -33,6 +33,7 @@ protocol=si          # How to split: si (speaker-independent folds).
 num_folds=4          # Number of folds.
 folds=all            # Folds to run, e.g. "1 2".
 fold_seed=0          # Seed of the split.
+labelled_share=1     # Share of the training labels to use; the rest teaches without a label.
 
 # Models
 upstream=fbank_no_cmvn  # Any S3PRL upstream.
@@ -41,7 +42,9 @@ upstream_mode=frozen    # frozen, or finetune.
 pooling=stats           # mean, or stats (mean and standard deviation).
 systems="ft kd mtkd_uniform mtkd_cosine_batch mtkd" # Students to train, files in conf/systems/.
 seeds="0"               # Seeds, e.g. "0 1 2".
-teacher_config=conf/train_frozen.yaml # Training of the teachers.
+teacher_init=scratch    # Teachers start from scratch, or from ft: multilingual.
+teacher_ensemble=false  # The teachers of all seeds teach every student together.
+teacher_config=""       # Training of the teachers; default: student_config, conf/train_specialist.yaml after ft.
 student_config=conf/train_frozen.yaml # Training of the students.
 teacher_args=""         # More ESPnet options for the teachers, e.g. "--max_epoch 50".
 student_args=""         # More ESPnet options for the students.
@@ -73,8 +76,9 @@ usage() {
 
 options=" stage stop_stage skip_data_prep skip_train skip_eval skip_packing ngpu nj python datadir
  dumpdir expdir corpora heldout local_data_opts labels fs min_wav_duration max_wav_duration
- max_rejects protocol num_folds folds fold_seed upstream upstream_path upstream_mode pooling systems
- seeds teacher_config student_config teacher_args student_args pack_system "
+ max_rejects protocol num_folds folds fold_seed
+ labelled_share upstream upstream_path upstream_mode pooling systems
+ seeds teacher_init teacher_ensemble teacher_config student_config teacher_args student_args pack_system "
 while [ $# -gt 0 ]; do
     name=${1#--}
     case $1 in
@@ -125,9 +129,10 @@ run_stage() {
         --labels "${labels}" --fs "${fs}" --max_rejects "${max_rejects}" \
         --min_wav_duration "${min_wav_duration}" --max_wav_duration "${max_wav_duration}" \
         --protocol "${protocol}" --num_folds "${num_folds}" --folds "${folds}" \
-        --fold_seed "${fold_seed}" --upstream "${upstream}" --upstream_path "${upstream_path}" \
+        --fold_seed "${fold_seed}" --labelled_share "${labelled_share}" --upstream "${upstream}" --upstream_path "${upstream_path}" \
         --upstream_mode "${upstream_mode}" --pooling "${pooling}" --systems "${systems}" \
-        --seeds "${seeds}" --teacher_config "${teacher_config}" \
+        --seeds "${seeds}" --teacher_init "${teacher_init}" \
+        --teacher_ensemble "${teacher_ensemble}" --teacher_config "${teacher_config}" \
         --student_config "${student_config}" --teacher_args=" ${teacher_args}" \
         --student_args=" ${student_args}" --pack_system "${pack_system}" --ngpu "${ngpu}" \
         --nj "${nj}" --train_cmd="${train_cmd}" --cuda_cmd="${cuda_cmd}" \

@@ -40,11 +40,14 @@ class System:
         name: of the system.
         teachers: ``none``, ``monolingual`` (the teachers of stage 5) or ``ft`` (the multilingual
             baseline).
+        teaching: ``cached`` (default): the teachers' logits are stored once; ``live``: the teachers
+            run inside the training step and see what the student sees.
         options: what is left: options of the task, such as ``weighting``.
     """
 
     name: str
     teachers: str
+    teaching: str
     options: dict[str, Any]
 
     @staticmethod
@@ -59,4 +62,9 @@ class System:
             raise UserError(
                 f"conf/systems/{name}.yaml: teachers {teachers!r}: must be none, monolingual or ft"
             )
-        return System(name, teachers, options)
+        teaching = options.pop("teaching", "cached")
+        if teaching not in ("cached", "live"):
+            raise UserError(
+                f"conf/systems/{name}.yaml: teaching {teaching!r}: must be cached or live"
+            )
+        return System(name, teachers, teaching, options)

@@ -55,7 +55,7 @@ def test_a_file_here_comes_first():
     assert find_file("conf/systems/kd.yaml") == ROOT / "conf" / "systems" / "kd.yaml"
     own = write("conf/systems/kd.yaml", "teachers: none\nmax_epoch: 3\n")
     assert find_file("conf/systems/kd.yaml") == own
-    assert System.read("kd") == System("kd", "none", {"max_epoch": 3})
+    assert System.read("kd") == System("kd", "none", "cached", {"max_epoch": 3})
 
 
 def test_a_system_of_ones_own():

@@ -30,6 +30,7 @@ OPTIONS = {
     "num_folds": 4,
     "folds": "all",
     "fold_seed": 0,
+    "labelled_share": 1.0,
     # models
     "upstream": "fbank_no_cmvn",
     "upstream_path": "",
@@ -37,7 +38,9 @@ OPTIONS = {
     "pooling": "stats",
     "systems": "ft kd mtkd_uniform mtkd_cosine_batch mtkd",
     "seeds": "0",
-    "teacher_config": "conf/train_frozen.yaml",
+    "teacher_init": "scratch",
+    "teacher_ensemble": "false",
+    "teacher_config": "",
     "student_config": "conf/train_frozen.yaml",
     "teacher_args": "",
     "student_args": "",

@@ -55,16 +55,13 @@ class Zenodo:
     name: str
     checksum: str | None = None
 
-    def locate(self, api: str = ZENODO) -> Remote:
+    def locate(self) -> Remote:
         """Ask the record for the file's address and checksum.
-
-        Args:
-            api: Address of the records.
 
         Raises:
             UserError: The record cannot be read, lacks the file, or states another checksum.
         """
-        url = f"{api}/{self.record}"
+        url = f"{ZENODO}/{self.record}"
         with _open(url) as response:
             content = response.read()
         try:

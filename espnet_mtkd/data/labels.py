@@ -24,6 +24,9 @@ import yaml
 
 from espnet_mtkd.errors import UserError
 
+# In utt2emotion: the label of this utterance must not be used.
+HIDDEN = "<hidden>"
+
 
 class _Loader(yaml.SafeLoader):
     """YAML that does not let the second of two equal keys win silently."""

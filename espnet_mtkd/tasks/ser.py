@@ -15,6 +15,7 @@ from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.train.preprocessor import AbsPreprocessor
 from espnet2.utils.types import str_or_none
 
+from espnet_mtkd.data.labels import HIDDEN
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.head import LinearHead, MLPHead
 from espnet_mtkd.models.layers import LayerWeighting, Standardize
@@ -33,7 +34,7 @@ model_choices = ClassChoices("model", dict(ser=ESPnetSERModel), default="ser")
 
 
 class LabelPreprocessor(AbsPreprocessor):
-    """Turn the names of emotion and language into indices.
+    """Turn the names of emotion and language into indices; a hidden emotion is -1.
 
     Args:
         train: ESPnet's flag; nothing here depends on it.
@@ -49,6 +50,9 @@ class LabelPreprocessor(AbsPreprocessor):
         for name, index in self.index.items():
             if name in data:
                 value = str(data[name])
+                if name == "emotion" and value == HIDDEN:
+                    data[name] = np.array([-1], dtype=np.int64)
+                    continue
                 if value not in index:
                     raise UserError(
                         f"utterance {uid}: {name} {value!r} is not one of {', '.join(index)}"

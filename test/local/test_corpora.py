@@ -13,6 +13,7 @@ import pytest
 
 from espnet_mtkd.bin.list_corpora import read_entries, read_entry
 from espnet_mtkd.data.datadir import DataDir
+from espnet_mtkd.data.folds import map_labels
 from espnet_mtkd.data.labels import LabelSet
 
 ROOT = Path(__file__).parents[2]
@@ -475,8 +476,10 @@ def test_template_becomes_a_corpus_by_copying(tmp_path, run, make):
     # No change anywhere else: both label sets take it as it is.
     for name in ("four", "full"):
         labels = LabelSet.load(ROOT / "conf" / "labels" / f"{name}.yaml")
-        labels.for_corpora({"mine": set(data.utt2emotion.values()), "emodb": ["Wut"]})
-        assert {utt: labels.map("mine", e) for utt, e in data.utt2emotion.items()} == emotions
+        labels = labels.for_corpora({"mine": set(data.utt2emotion.values()), "emodb": ["Wut"]})
+        mapped, dropped = map_labels(data, labels)
+        assert mapped.utt2emotion == emotions
+        assert not dropped
 
 
 def test_template_is_short():
