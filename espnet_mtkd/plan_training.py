@@ -112,6 +112,7 @@ class TrainingPlan(DataPlan):
                 for data_set in (self._train_set(run, taught=True), run.sets / "dev"):
                     argv += ["--keys", str(data_set / "utt2emotion")]
                     argv += ["--speech", ",".join(self._speech(data_set))]
+                argv += ["--dev_set", str(run.sets / "dev")]
                 needs = tuple(teacher.job for teacher in teachers)
                 jobs[run, kind] = self._job(
                     "teacher_logits", output, 6, argv, needs, "training", cmd=self.o.decode_cmd
@@ -166,6 +167,12 @@ class TrainingPlan(DataPlan):
                 "conf/train_specialist.yaml" if init else o.student_config
             )
         config = {**read_yaml(find_file(config_file)), **(system.options if system else {})}
+        cache = (
+            self.logits[run, system.teachers] if taught and system.teaching == "cached" else None
+        )
+        if config.get("weighting") == "similarity" and cache is not None:
+            relevance = {"relevance": str(cache.output / "relevance")}
+            config["weighting_conf"] = {**relevance, **config.get("weighting_conf", {})}
         config_path = run.folder / "conf" / f"{name}.yaml"
         _write_if_new(config_path, yaml.safe_dump(config, sort_keys=True))
         argv = ["--config", str(config_path), "--output_dir", str(run.folder / name)]
@@ -178,8 +185,7 @@ class TrainingPlan(DataPlan):
         if init is not None:
             needs.append(init)
             argv += ["--init_param", str(init.output / "valid.uar.best.pth")]
-        if taught and system.teaching == "cached":
-            cache = self.logits[run, system.teachers]
+        if cache is not None:
             needs.append(cache)
             data_names.append((str(cache.output / "logits.scp"), "teacher_logits", "kaldi_ark"))
             argv += ["--teachers", str(cache.output / "teachers")]

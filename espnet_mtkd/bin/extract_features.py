@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import soundfile
-import torch
-from tqdm import tqdm
-
-from espnet_mtkd.data.ark import write_ark
-from espnet_mtkd.data.datadir import read_map
+from espnet_mtkd.data.datadir import write_map
 from espnet_mtkd.data.files import write_text
 from espnet_mtkd.errors import UserError, cli
-from espnet_mtkd.models.upstream import Upstream
+from espnet_mtkd.models.upstream import Upstream, check_upstream
+from espnet_mtkd.tasks.extraction import (
+    FeatureStore,
+    checkpoint_bytes,
+    entries_of,
+    read_recordings,
+    store_key,
+)
 from espnet_mtkd.tasks.ser import pooling_choices
 
 
@@ -24,39 +25,42 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_dir", required=True, help="Data directory with 16 kHz audio")
-    parser.add_argument("--output_dir", required=True, help="Gets feats.ark, feats.scp, info.json")
+    parser.add_argument("--output_dir", required=True, help="Gets feats.scp, info.json, costs.json")
+    parser.add_argument(
+        "--store_dir", help="Where the arks are, for all corpora; default: .store beside the output"
+    )
     parser.add_argument("--upstream", default="fbank_no_cmvn", help="Name of an S3PRL upstream")
     parser.add_argument("--upstream_path", help="Its checkpoint: a file, or a folder for hf_*")
     parser.add_argument("--pooling", default="mean", choices=["mean", "stats"])
+    parser.add_argument(
+        "--bits", type=int, default=32, choices=[16, 32], help="Bits of a stored number"
+    )
+    parser.add_argument("--nj", type=int, default=1, help="Processes")
+    parser.add_argument(
+        "--batch_seconds",
+        type=float,
+        default=10.0,
+        help="Speech in a batch, as far as the upstream's result does not depend on the batch",
+    )
     return parser
 
 
-@torch.no_grad()
-def pooled_layers(
-    wav_scp: dict[str, str], upstream: Upstream, pooling: torch.nn.Module
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield for each utterance its pooled layers (Layers, P), one utterance at a time.
-
-    One at a time, because a model that normalises over time would see the padding of a batch.
-    """
-    for utt_id, path in tqdm(wav_scp.items(), desc="features", disable=None, unit="utt"):
-        samples, rate = soundfile.read(path, dtype="float32")
-        if samples.ndim > 1 or rate != 16000:
-            raise UserError(f"{path}: must be mono at 16000 Hz; stage 2 makes it so")
-        speech = torch.from_numpy(samples)[None]
-        states, lengths = upstream(speech, torch.tensor([len(samples)]))
-        layers = [pooling(h, n)[0] for h, n in zip(states, lengths, strict=True)]
-        yield utt_id, torch.stack(layers).numpy()
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the pooled layers and, for those who train from them, what the upstream is."""
+    """Compute what is not in the store, then write the corpus's index into it."""
     args = get_parser().parse_args(argv)
+    if args.nj < 1:
+        raise UserError(f"--nj {args.nj}: must be at least 1")
+    check_upstream(args.upstream, args.upstream_path)
+    output = Path(args.output_dir)
+    recordings = read_recordings(args.data_dir)
+    key = store_key(args.upstream, args.upstream_path, args.pooling, args.bits)
+    store = FeatureStore(Path(args.store_dir or output.parent / ".store") / key, args.bits)
     upstream = Upstream(args.upstream, args.upstream_path)
     pooling = pooling_choices.get_class(args.pooling)()
-    output = Path(args.output_dir)
-    wav_scp = read_map(Path(args.data_dir) / "wav.scp")
-    write_ark(output / "feats.scp", pooled_layers(wav_scp, upstream, pooling))
+    new = store.add(upstream, pooling, recordings.values(), args.nj, args.batch_seconds)
+    print(
+        f"{len(recordings)} utterances, {new} of them computed, the others were in {store.folder}"
+    )
     frontend_conf = {
         "upstream": args.upstream,
         "path_or_url": args.upstream_path,
@@ -65,8 +69,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         "hidden_size": upstream.output_size(),
         "num_params": upstream.num_params(),
     }
+    costs = {
+        **store.costs({recording.sha for recording in recordings.values()}),
+        "checkpoint_bytes": checkpoint_bytes(args.upstream_path),
+    }
+    write_text(output / "costs.json", json.dumps(costs, indent=1) + "\n")
     info = {"pooling": args.pooling, "frontend_conf": frontend_conf}
     write_text(output / "info.json", json.dumps(info, indent=1) + "\n")
+    write_map(output / "feats.scp", entries_of(store.index(), recordings))
 
 
 if __name__ == "__main__":

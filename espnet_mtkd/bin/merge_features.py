@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from omniio.kaldi import load_mat
 
-from espnet_mtkd.data.ark import read_ark
 from espnet_mtkd.data.datadir import read_map, write_map
 from espnet_mtkd.data.files import atomic_path, write_text
 from espnet_mtkd.errors import UserError, cli
@@ -28,9 +28,12 @@ def get_parser() -> argparse.ArgumentParser:
 
 def write_stats(path: Path, matrices: Iterable[np.ndarray]) -> None:
     """Write ``count``, ``sum`` and ``sum_square`` of the flattened matrices, as ESPnet does."""
-    vectors = np.stack([matrix.astype(np.float64).ravel() for matrix in matrices])
+    count, total, squares = 0, np.zeros(()), np.zeros(())
+    for matrix in matrices:  # one at a time: memory does not grow with the corpus
+        vector = matrix.astype(np.float64).ravel()
+        count, total, squares = count + 1, total + vector, squares + vector**2
     with atomic_path(path) as temporary:
-        np.savez(temporary, count=len(vectors), sum=vectors.sum(0), sum_square=(vectors**2).sum(0))
+        np.savez(temporary, count=count, sum=total, sum_square=squares)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -46,10 +49,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         entries.update(read_map(Path(folder) / "feats.scp"))
     write_map(output / "feats.scp", entries)
     write_text(output / "info.json", json.dumps(infos[0], indent=1) + "\n")
-    feats = read_ark(output / "feats.scp")
     for keys in sorted(Path(args.folds_dir).glob("fold_*/train*/utt2emotion")):
         fold, name = keys.parts[-3:-1]
-        write_stats(output / fold / f"{name}.npz", (feats[key] for key in read_map(keys)))
+        for utt_id in read_map(keys):
+            if utt_id not in entries:
+                raise UserError(f"{keys}: utterance {utt_id} has no features; run stage 4 again")
+        matrices = (load_mat(entries[utt_id]) for utt_id in read_map(keys))
+        write_stats(output / fold / f"{name}.npz", matrices)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from sklearn.metrics import recall_score
 
 from espnet_mtkd.data.ark import write_ark
 from espnet_mtkd.data.datadir import read_map
@@ -33,9 +34,34 @@ def get_parser() -> argparse.ArgumentParser:
         action="append",
         help="For each --keys PATH,TYPE of the input: wav.scp,sound or feats.scp,kaldi_ark",
     )
-    parser.add_argument("--output_dir", required=True, help="Gets logits.ark, logits.scp, teachers")
+    parser.add_argument(
+        "--dev_set",
+        type=Path,
+        help="Data directory among --keys: the file relevance gets every teacher's UAR on each of "
+        "its languages",
+    )
+    parser.add_argument(
+        "--output_dir", required=True, help="Gets logits.ark, logits.scp, teachers, relevance"
+    )
     parser.add_argument("--batch_size", type=int, default=16)
     return parser
+
+
+def relevance(
+    dev_set: Path, emotions: Sequence[str], logits: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """Return a teacher's UAR on each language of a development set."""
+    gold, languages = read_map(dev_set / "utt2emotion"), read_map(dev_set / "utt2lang")
+    uar = {}
+    for language in sorted(set(languages.values())):
+        utts = [utt for utt in gold if languages[utt] == language]
+        hypotheses = [emotions[int(logits[utt].argmax())] for utt in utts]
+        # Over the emotions that occur: recall of another one is not defined.
+        references = [gold[utt] for utt in utts]
+        uar[language] = recall_score(
+            references, hypotheses, labels=sorted(set(references)), average="macro"
+        )
+    return uar
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -62,6 +88,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             opinion.update(logits_of(model, train_args, (path, kind), file, args.batch_size))
         opinions.append(opinion)
     output = Path(args.output_dir)
+    if args.dev_set is not None:
+        lines = [
+            f"{name} {language} {uar:.6f}\n"
+            for (name, *_), opinion in zip(teachers, opinions, strict=True)
+            for language, uar in relevance(args.dev_set, emotions, opinion).items()
+        ]
+        write_text(output / "relevance", "".join(lines))
     write_ark(output / "logits.scp", ((key, np.stack([o[key] for o in opinions])) for key in keys))
     write_text(output / "teachers", "".join(f"{name} {lang}\n" for name, lang, _ in teachers))
 

@@ -10,23 +10,32 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from omniio.kaldi import WriteHelper, load_mat
+from omniio.kaldi import WriteHelper, kTwoByteAuto, load_mat
 
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.data.files import atomic_path
 from espnet_mtkd.errors import UserError
 
 
-def write_ark(scp: str | Path, items: Iterable[tuple[str, np.ndarray]]) -> None:
+def write_ark(
+    scp: str | Path, items: Iterable[tuple[str, np.ndarray]], two_bytes: bool = False
+) -> None:
     """Write matrices to an ark beside ``scp`` (``feats.scp``: ``feats.ark``) and its index.
 
     Paths in the index are absolute. The ark is in place before the index that points into it.
+
+    Args:
+        scp: the index.
+        items: utterance ids and matrices.
+        two_bytes: Kaldi's compression to two bytes a number, linear between a matrix's extremes.
     """
     scp = Path(scp).absolute()
     ark = scp.with_suffix(".ark")
     with atomic_path(scp) as temporary_scp:
         with atomic_path(ark) as temporary_ark:
-            with WriteHelper(f"ark,scp:{temporary_ark},{temporary_scp}") as writer:
+            target = f"ark,scp:{temporary_ark},{temporary_scp}"
+            method = kTwoByteAuto if two_bytes else None
+            with WriteHelper(target, compression_method=method) as writer:
                 for key, matrix in items:
                     writer[key] = matrix
         text = temporary_scp.read_text(encoding="utf-8").replace(str(temporary_ark), str(ark))

@@ -2,18 +2,26 @@
 
 A file that has this form already is used where it lies. Memory is bounded by one utterance per
 process: length is judged by the header before anything is decoded.
+
+Resampling is that of the SoX resampler (``soxr``, quality HQ). The pass band is flat within 0.05 dB
+up to 0.92 of the lower of both Nyquist frequencies (7.4 kHz for 16 kHz); the stop band begins at
+that Nyquist frequency and is 120 dB down, below the noise of 16 bit.
 """
 
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import multiprocessing
+import os
+import stat
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import batched
 from pathlib import Path
@@ -25,9 +33,13 @@ from tqdm import tqdm
 
 from espnet_mtkd.data.datadir import DataDir
 from espnet_mtkd.data.files import atomic_path
+from espnet_mtkd.data.fingerprint import fingerprint
+from espnet_mtkd.data.wavheader import wav_defect
 from espnet_mtkd.errors import UserError
 
 _BATCH = 512  # utterances in flight at most
+_LOWEST_RATE = 4000  # Hz; speech below is none, so the header must be wrong
+_RARE = 0.05  # part of a corpus whose rate is suspicious when all the others have another one
 
 
 @dataclass(frozen=True)
@@ -52,18 +64,22 @@ class Audio:
     Attributes:
         utt_id: The utterance.
         path: Where its audio lies now: the source, or the file that was written.
+        rate: Of the source, Hz.
         num_samples: At ``Form.fs``.
         audio_hash: SHA-256 of the samples as little-endian 16-bit integers.
-        clipped: Three samples in a row or more lie at full scale in the source.
+        fingerprint: See :mod:`espnet_mtkd.data.fingerprint`.
         reject: Why it cannot be used; None when it can. The fields above are then empty.
+        warning: What is odd about it although it is used; None when nothing is.
     """
 
     utt_id: str
     path: str
+    rate: int = 0
     num_samples: int = 0
     audio_hash: str = ""
-    clipped: bool = False
+    fingerprint: str = ""
     reject: str | None = None
+    warning: str | None = None
 
 
 class _RejectError(Exception):
@@ -83,26 +99,37 @@ def format_utterance(utt_id: str, source: str, folder: Path, form: Form) -> Audi
         The outcome; a file that cannot be used gives ``reject``, not an exception.
     """
     target = folder / f"{utt_id}.flac"
-    if Path(source).resolve() == target.resolve():
+    if os.path.realpath(source) == os.path.realpath(target):
         raise UserError(f"{source}: {utt_id} would be written over its source; change --out")
     try:
         samples, rate, ready = _read(source, form)
     except _RejectError as reason:
         return Audio(utt_id, source, reject=str(reason))
-    resampled = samples if rate == form.fs else soxr.resample(samples, rate, form.fs, quality="HQ")
-    pcm = np.clip(np.rint(resampled * 32768.0), -32768, 32767).astype("<i2")
-    if not pcm.any():
-        return Audio(utt_id, source, reject="silent: all samples are zero")
+    pcm = to_pcm(resample(samples, rate, form.fs))
+    if not (pcm != pcm[0]).any():
+        return Audio(utt_id, source, reject=f"silent: all samples are {pcm[0]}")
     if not ready:
         with atomic_path(target) as temporary:
             soundfile.write(temporary, pcm, form.fs, format="FLAC", subtype="PCM_16")
     return Audio(
         utt_id,
         path=source if ready else str(target),
+        rate=rate,
         num_samples=len(pcm),
         audio_hash=hashlib.sha256(pcm.tobytes()).hexdigest(),
-        clipped=_is_clipped(samples),
+        fingerprint=fingerprint(pcm, form.fs),
+        warning="clipped" if _is_clipped(samples) else None,
     )
+
+
+def resample(samples: np.ndarray, rate: int, fs: int) -> np.ndarray:
+    """Samples (T,) float32 at ``rate`` Hz to (T * fs / rate,) at ``fs`` Hz."""
+    return samples if rate == fs else soxr.resample(samples, rate, fs, quality="HQ")
+
+
+def to_pcm(samples: np.ndarray) -> np.ndarray:
+    """Samples (T,) with full scale 1 to little-endian 16-bit integers; louder ones are clipped."""
+    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2")
 
 
 def format_corpus(
@@ -114,9 +141,9 @@ def format_corpus(
 ) -> list[Audio]:
     """Bring the audio of a data directory into form and write the data directory of the result.
 
-    Writes ``out/audio/*.flac``, ``out/rejects.tsv`` and, when there are not too many rejects, the
-    data directory with ``utt2dur``, ``utt2num_samples`` and ``utt2audio_hash``, ``wav.scp`` last.
-    The result does not depend on ``nj``.
+    Writes ``out/audio/*.flac``, ``out/rejects.tsv`` (what is left out, and what is kept although it
+    is odd) and, when not too many are left out, the data directory with what was measured,
+    ``wav.scp`` last. The result does not depend on ``nj``.
 
     Args:
         data: The corpus.
@@ -136,36 +163,74 @@ def format_corpus(
     (out / "wav.scp").unlink(missing_ok=True)
     jobs = [(utt, data.wav_scp[utt]) for utt in data.utterances]
     results = list(_progress(_run(jobs, out / "audio", form, nj), len(jobs), out.name))
+    results = _suspect_rates(results)
     rejects = [audio for audio in results if audio.reject]
-    with atomic_path(out / "rejects.tsv") as temporary, open(temporary, "w", newline="") as f:
-        writer = csv.writer(f, delimiter="\t", lineterminator="\n")
-        writer.writerow(("utt_id", "path", "reason"))
-        writer.writerows((audio.utt_id, audio.path, audio.reject) for audio in rejects)
+    _write_rejects(out / "rejects.tsv", results)
     if len(rejects) > max_rejects or len(rejects) == len(results):
         raise UserError(
-            f"{rejects[0].path}: {rejects[0].reject} ({rejects[0].utt_id}); {len(rejects)} of "
-            f"{len(results)} utterances cannot be used, all in {out / 'rejects.tsv'}; mend or "
-            f"remove them, or allow them with --max_rejects (now {max_rejects})"
+            f"{_printable(rejects[0].path)}: {rejects[0].reject} ({rejects[0].utt_id}); "
+            f"{len(rejects)} of {len(results)} utterances cannot be used, all in "
+            f"{out / 'rejects.tsv'}; mend or remove them, or allow them with --max_rejects (now "
+            f"{max_rejects})"
         )
     kept = [audio for audio in results if not audio.reject]
     formed = data.subset(audio.utt_id for audio in kept)
     formed.wav_scp = {audio.utt_id: audio.path for audio in kept}
     formed.utt2dur = {audio.utt_id: f"{audio.num_samples / form.fs:.4f}" for audio in kept}
     formed.utt2num_samples = {audio.utt_id: str(audio.num_samples) for audio in kept}
+    formed.utt2rate = {audio.utt_id: str(audio.rate) for audio in kept}
+    formed.utt2source = {audio.utt_id: _printable(data.wav_scp[audio.utt_id]) for audio in kept}
     formed.utt2audio_hash = {audio.utt_id: audio.audio_hash for audio in kept}
+    formed.utt2fingerprint = {audio.utt_id: audio.fingerprint for audio in kept}
     formed.write(out)
     return results
 
 
+def _suspect_rates(results: list[Audio]) -> list[Audio]:
+    """Warn of sampling rates that few have, in a corpus where nearly all have one other."""
+    rates = Counter(audio.rate for audio in results if not audio.reject)
+    if not rates:
+        return results
+    usual, count = rates.most_common(1)[0]
+    if count == rates.total() or count < (1 - _RARE) * rates.total():
+        return results
+    odd = f"Hz, where {count} of {rates.total()} files have {usual} Hz: mislabelled?"
+    return [
+        audio
+        if audio.reject or audio.rate == usual
+        else replace(audio, warning=", ".join(filter(None, (audio.warning, f"{audio.rate} {odd}"))))
+        for audio in results
+    ]
+
+
+def _write_rejects(path: Path, results: list[Audio]) -> None:
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as f,
+    ):
+        writer = csv.writer(f, delimiter="\t", lineterminator="\n")
+        writer.writerow(("utt_id", "path", "verdict", "reason"))
+        for audio in results:
+            if audio.reject or audio.warning:
+                verdict = "left out" if audio.reject else "kept"
+                reason = audio.reject or audio.warning
+                writer.writerow((audio.utt_id, _printable(audio.path), verdict, reason))
+
+
+def _printable(path: str) -> str:
+    """A path on one line, whatever bytes are in it."""
+    path = path.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
+
+
 def _read(source: str, form: Form) -> tuple[np.ndarray, int, bool]:
     """Decode a file to mono: samples (T,) float32, rate, and whether it is in form as it is."""
-    if not Path(source).is_file():
-        raise _RejectError("no such file")
-    if Path(source).stat().st_size == 0:
-        raise _RejectError("empty file")
+    _check_file(source)
     try:
-        with soundfile.SoundFile(source) as f:
+        with soundfile.SoundFile(os.fsencode(source)) as f:
             rate, claimed = f.samplerate, f.frames
+            if rate < _LOWEST_RATE:
+                raise _RejectError(f"mislabelled: the header says {rate} Hz")
             _check_duration(claimed / rate, form)
             samples = f.read(dtype="float32", always_2d=True)
             # What every reader of ESPnet takes and where nothing would be lost or gained.
@@ -174,10 +239,30 @@ def _read(source: str, form: Form) -> tuple[np.ndarray, int, bool]:
     except soundfile.LibsndfileError as error:
         raise _RejectError(f"unreadable: {error.error_string.strip()}") from None
     if len(samples) < claimed:
-        raise _RejectError(f"unreadable: breaks off after {len(samples)} of {claimed} samples")
+        raise _RejectError(f"truncated: breaks off after {len(samples)} of {claimed} samples")
     if not np.isfinite(samples).all():
         raise _RejectError("NaN or infinite samples")
-    return samples.mean(axis=1, dtype=np.float32), rate, ready
+    # wav.scp has one path a line, and a pipe in it would be a command.
+    plain = _printable(source) == source == source.strip() and "|" not in source
+    return samples.mean(axis=1, dtype=np.float32), rate, ready and plain
+
+
+def _check_file(source: str) -> None:
+    """Raise _RejectError for what is no file, cannot be opened, is empty or a broken WAV."""
+    try:
+        status = os.stat(source)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise _RejectError("not a file")
+        if status.st_size == 0:
+            raise _RejectError("empty file")
+        defect = wav_defect(source)
+    except FileNotFoundError:
+        raise _RejectError("no such file") from None
+    except OSError as error:
+        loop = error.errno == errno.ELOOP
+        raise _RejectError("a loop of links" if loop else f"{error.strerror}") from None
+    if defect:
+        raise _RejectError(defect)
 
 
 def _check_duration(seconds: float, form: Form) -> None:

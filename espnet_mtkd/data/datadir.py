@@ -19,7 +19,14 @@ LEGAL_ID = re.compile(r"[A-Za-z0-9_.-]+")
 # Every utterance has a record in each of these ...
 REQUIRED = ("wav_scp", "utt2spk", "utt2lang", "utt2emotion", "utt2corpus")
 # ... and in each of these or in none of it: stage 2 measures them.
-MEASURED = ("utt2dur", "utt2num_samples", "utt2audio_hash")
+MEASURED = (
+    "utt2dur",
+    "utt2num_samples",
+    "utt2rate",
+    "utt2source",
+    "utt2audio_hash",
+    "utt2fingerprint",
+)
 
 
 def read_map(path: str | Path) -> dict[str, str]:
@@ -72,7 +79,8 @@ class DataDir:
     """The records of a data directory; every field is the file of the same name.
 
     All are keyed by utterance but ``spk2gender``. ``spk2gender`` and ``text`` may be partial;
-    ``utt2dur`` (seconds), ``utt2num_samples`` and ``utt2audio_hash`` are there after stage 2.
+    those of ``MEASURED`` are there after stage 2 (seconds, samples, the source's rate in Hz and its
+    path, a hash of the samples, a fingerprint); the sides of folds lack path and fingerprint.
     ``spk2utt`` is derived from ``utt2spk``.
     """
 
@@ -85,7 +93,10 @@ class DataDir:
     text: dict[str, str] = field(default_factory=dict)
     utt2dur: dict[str, str] = field(default_factory=dict)
     utt2num_samples: dict[str, str] = field(default_factory=dict)
+    utt2rate: dict[str, str] = field(default_factory=dict)
+    utt2source: dict[str, str] = field(default_factory=dict)
     utt2audio_hash: dict[str, str] = field(default_factory=dict)
+    utt2fingerprint: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.wav_scp)
@@ -229,7 +240,7 @@ class DataDir:
         for speaker, gender in self.spk2gender.items():
             if gender not in ("m", "f"):
                 raise UserError(f"{folder / 'spk2gender'}: {speaker}: {gender!r} is not m or f")
-        for name in ("utt2dur", "utt2num_samples"):
+        for name in ("utt2dur", "utt2num_samples", "utt2rate"):
             for utt, value in getattr(self, name).items():
                 if not _positive(value):
                     raise UserError(f"{folder / name}: {utt}: {value!r} is not a positive number")

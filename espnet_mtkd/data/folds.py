@@ -1,54 +1,37 @@
 """Folds: who is trained on, who decides when to stop, who is tested.
 
-A protocol is a function that splits one corpus; :data:`PROTOCOLS` finds it by name. What follows
-(joining corpora, languages, leak checks, writing) is the same for all of them.
+A protocol splits one corpus; :data:`PROTOCOLS` finds it by name. What follows (joining corpora,
+languages, leak checks, writing) is the same for all of them.
+
+Corpora may have different numbers of folds. The experiment then has as many as the one with most;
+of another with n, fold k trains on its fold ((k - 1) mod n) + 1, and its test set is dealt out
+among the folds that share it: every utterance is still tested once, by a model that was trained on
+exactly the training set that belongs to it.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from espnet_mtkd.data.datadir import DataDir, combine
+from espnet_mtkd.data import emobox, official, si
+from espnet_mtkd.data.datadir import MEASURED, DataDir, combine
 from espnet_mtkd.data.files import write_text
+from espnet_mtkd.data.fingerprint import connected, same_audio
 from espnet_mtkd.data.labels import LabelSet
-from espnet_mtkd.data.partition import partition
+from espnet_mtkd.data.protocol import Corpus, FoldOptions, Protocol, Split, digest
 from espnet_mtkd.errors import UserError
 
 SIDES = ("train", "dev", "test")
-
-
-@dataclass(frozen=True)
-class FoldOptions:
-    """What the user chose for the split.
-
-    Attributes:
-        num_folds: Folds per corpus.
-        seed: Another seed, another partition of the speakers.
-    """
-
-    num_folds: int = 5
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """A way to split one corpus.
-
-    Attributes:
-        split: From a corpus with mapped labels to the ids of each side, fold by fold.
-        speaker_independent: Sides must not share a speaker, or audio under two names.
-    """
-
-    split: Callable[[DataDir, FoldOptions], list[dict[str, set[str]]]]
-    speaker_independent: bool
-
-
-PROTOCOLS: dict[str, Protocol] = {}
+PROTOCOLS = {
+    "si": Protocol(si.split, si.count, speaker_independent=True),
+    "official": Protocol(official.split, official.count, speaker_independent=True),
+    "emobox": Protocol(emobox.split, emobox.count, speaker_independent=False),
+}
 
 
 @dataclass
@@ -64,6 +47,9 @@ class Folds:
         heldout: Corpora that no fold holds, with mapped labels; None without any.
         corpora: The corpora as they were read, by name, publisher's labels.
         dropped: By corpus: how many utterances of each publisher's label were left out.
+        notes: By corpus: what the protocol says about its folds.
+        twins: Pairs of utterances with the same audio, and the part of the fingerprint's bits that
+            differ.
     """
 
     protocol: str
@@ -74,16 +60,27 @@ class Folds:
     heldout: DataDir | None
     corpora: dict[str, DataDir]
     dropped: dict[str, Counter[str]]
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    twins: list[tuple[str, str, float]] = field(default_factory=list)
 
 
-def protocol(name: str, *, speaker_independent: bool) -> Callable:
-    """Register a function as the protocol ``name``."""
+def find_protocol(name: str) -> Protocol:
+    """Look a protocol up, or raise UserError."""
+    if name not in PROTOCOLS:
+        raise UserError(f"--protocol {name}: unknown; there are: {' '.join(sorted(PROTOCOLS))}")
+    return PROTOCOLS[name]
 
-    def register(split: Callable) -> Callable:
-        PROTOCOLS[name] = Protocol(split, speaker_independent)
-        return split
 
-    return register
+def num_folds(protocol_name: str, corpora: Iterable[str], options: FoldOptions) -> int:
+    """How many folds an experiment has, before its corpora are read.
+
+    Args:
+        protocol_name: A key of :data:`PROTOCOLS`.
+        corpora: Names of the corpora that are trained on.
+        options: Folds and where EmoBox lies.
+    """
+    chosen = find_protocol(protocol_name)
+    return max(chosen.count(corpus, options) for corpus in corpora)
 
 
 def make_folds(
@@ -99,7 +96,7 @@ def make_folds(
         folders: Data directories after stage 2.
         labels: The label set.
         protocol_name: A key of :data:`PROTOCOLS`.
-        options: Folds and seed.
+        options: Folds, seed and the like.
         heldout: Names of corpora that are in no fold.
 
     Returns:
@@ -109,10 +106,7 @@ def make_folds(
         UserError: The corpora, labels or protocol do not allow it, or a leak was found.
     """
     options = options or FoldOptions()
-    if protocol_name not in PROTOCOLS:
-        raise UserError(
-            f"--protocol {protocol_name}: unknown; there are: {' '.join(sorted(PROTOCOLS))}"
-        )
+    chosen = find_protocol(protocol_name)
     everything = combine(_load(folders))
     corpora = {
         name: everything.select(lambda utt, name=name: everything.utt2corpus[utt] == name)
@@ -124,8 +118,11 @@ def make_folds(
     training = [name for name in corpora if name not in heldout]
     if not training:
         raise UserError("--heldout: every corpus is held out, none is left to train on")
+    k = num_folds(protocol_name, training, options)
     labels.for_corpora(list(corpora))  # every corpus must have a map
-    labels = labels.for_corpora(training)
+    labels = labels.for_corpora(
+        {name: set(corpora[name].utt2emotion.values()) for name in training}
+    )
     mapped, dropped = {}, {}
     for name, data in corpora.items():
         mapped[name], dropped[name] = map_labels(data, labels)
@@ -136,21 +133,83 @@ def make_folds(
                 f"{labels.path}: no utterance of {' '.join(training)} has the emotion {emotion!r}; "
                 "add a corpus that has it or choose another label set"
             )
-    chosen = PROTOCOLS[protocol_name]
-    splits = {name: chosen.split(mapped[name], options) for name in training}
-    lengths = {name: len(split) for name, split in splits.items()}
-    if len(set(lengths.values())) > 1:
-        raise UserError(f"--protocol {protocol_name}: numbers of folds differ: {lengths}")
+    used = combine(dict(mapped))
+    twins = same_audio(used.utt2audio_hash, used.utt2fingerprint)
+    speakers = used.utt2spk
+    tied = connected((speakers[a], speakers[b]) for a, b, _ in twins if speakers[a] != speakers[b])
+    splits: dict[str, Split] = {
+        name: chosen.split(
+            Corpus(name, mapped[name], corpora[name], tied if options.keep_together else {}),
+            options,
+        )
+        for name in training
+    }
+    if max(len(split.folds) for split in splits.values()) < k:
+        fewer = {name: len(split.folds) for name, split in splits.items()}
+        raise UserError(
+            f"--num_folds {k}: no corpus has so many speakers with labels of the set; choose at "
+            f"most --num_folds {max(fewer.values())}"
+        )
     joined = combine({name: mapped[name] for name in training})
+    spread = [deal(mapped[name], split.folds, k) for name, split in splits.items()]
     folds = [
         {side: joined.subset(set().union(*(fold[side] for fold in parts))) for side in SIDES}
-        for parts in zip(*splits.values(), strict=True)
+        for parts in zip(*spread, strict=True)
     ]
     held = combine({name: mapped[name] for name in sorted(set(heldout))}) if heldout else None
     for number, fold in enumerate(folds, start=1):
         sides = fold | ({"heldout": held} if held else {})
-        check_sides(f"fold {number}", sides, chosen.speaker_independent)
-    return Folds(protocol_name, options, labels, joined.languages, folds, held, corpora, dropped)
+        check_sides(f"fold {number}", sides, chosen.speaker_independent, twins)
+    notes = {name: split.notes for name, split in splits.items()}
+    for name, split in splits.items():
+        if len(split.folds) < k:
+            notes[name] = [
+                *notes[name],
+                f"{len(split.folds)} fold(s), the experiment has {k}: fold i trains on its fold "
+                f"((i - 1) mod {len(split.folds)}) + 1 and tests a part of that fold's test set",
+            ]
+    return Folds(
+        protocol_name,
+        options,
+        labels,
+        joined.languages,
+        folds,
+        held,
+        corpora,
+        dropped,
+        notes,
+        twins,
+    )
+
+
+def deal(data: DataDir, folds: Sequence[dict[str, set[str]]], k: int) -> list[dict[str, set[str]]]:
+    """Make ``k`` folds of fewer: repeat train and dev, and deal out each test set.
+
+    Args:
+        data: The corpus.
+        folds: Its folds, ``k`` at most.
+        k: Folds of the experiment.
+
+    Raises:
+        UserError: A test set has fewer utterances than there are folds to share it.
+    """
+    dealt = []
+    for number in range(k):
+        fold = folds[number % len(folds)]
+        sharers = range(number % len(folds), k, len(folds))
+        # By class first, so that every part has its share of each.
+        order = sorted(
+            fold["test"],
+            key=lambda utt: (data.utt2lang[utt], data.utt2emotion[utt], digest(utt)),
+        )
+        part = order[sharers.index(number) :: len(sharers)]
+        if not part:
+            raise UserError(
+                f"corpus {' '.join(data.corpora)}: fold {number % len(folds) + 1} has only "
+                f"{len(order)} utterances to test, and {len(sharers)} folds share it"
+            )
+        dealt.append(fold | {"test": set(part)})
+    return dealt
 
 
 def map_labels(data: DataDir, labels: LabelSet) -> tuple[DataDir, Counter[str]]:
@@ -180,7 +239,12 @@ def map_labels(data: DataDir, labels: LabelSet) -> tuple[DataDir, Counter[str]]:
     return mapped, dropped
 
 
-def check_sides(where: str, sides: Mapping[str, DataDir], speaker_independent: bool) -> None:
+def check_sides(
+    where: str,
+    sides: Mapping[str, DataDir],
+    speaker_independent: bool,
+    twins: Sequence[tuple[str, str, float]],
+) -> None:
     """Raise UserError when two sides share an utterance, or a speaker or audio if that matters."""
     names = list(sides)
     for index, left in enumerate(names):
@@ -196,11 +260,13 @@ def check_sides(where: str, sides: Mapping[str, DataDir], speaker_independent: b
                 raise UserError(
                     f"{both}: speaker {speakers[0]}; a speaker must be on one side only"
                 )
-            audio = identical_audio(sides[left], sides[right])
+            audio = shared_audio(sides[left], sides[right], twins)
             if audio:
+                more = f" (and {len(audio) - 1} more)" if len(audio) > 1 else ""
                 raise UserError(
-                    f"{both}: the same audio, as {audio[0][0]} and as {audio[0][1]}; remove one "
-                    "from the corpus, or give both the same speaker"
+                    f"{both}: the same audio, as {audio[0][0]} and as {audio[0][1]}{more}; remove "
+                    "one from the corpus, or, with --protocol si, give their speakers to one side "
+                    "with --keep_together"
                 )
 
 
@@ -209,17 +275,19 @@ def shared_speakers(left: DataDir, right: DataDir) -> list[str]:
     return sorted(set(left.speakers) & set(right.speakers))
 
 
-def identical_audio(left: DataDir, right: DataDir) -> list[tuple[str, str]]:
-    """Pairs of different utterances with equal samples, one of each side, sorted."""
-    by_hash = defaultdict(list)
-    for utt, digest in left.utt2audio_hash.items():
-        by_hash[digest].append(utt)
-    return sorted(
-        (utt, other)
-        for other, digest in right.utt2audio_hash.items()
-        for utt in by_hash.get(digest, ())
-        if utt != other
-    )
+def shared_audio(
+    left: DataDir, right: DataDir, twins: Sequence[tuple[str, str, float]]
+) -> list[tuple[str, str]]:
+    """Recordings that are on both sides: the first utterance of each side, sorted."""
+    group = connected((a, b) for a, b, _ in twins)
+
+    def firsts(side: DataDir) -> dict[str, str]:
+        return {
+            name: utt for utt, name in sorted(group.items(), reverse=True) if utt in side.wav_scp
+        }
+
+    ours, theirs = firsts(left), firsts(right)
+    return sorted((ours[name], theirs[name]) for name in ours.keys() & theirs.keys())
 
 
 def write_folds(folds: Folds, out: Path) -> None:
@@ -228,68 +296,21 @@ def write_folds(folds: Folds, out: Path) -> None:
         if re.fullmatch(r"fold_\d+|heldout", old.name):
             shutil.rmtree(old)
     for number, fold in enumerate(folds.folds, start=1):
-        for side, data in fold.items():
+        for side, whole in fold.items():
+            data = _slim(whole)
             data.write(out / f"fold_{number}" / side)
             for lang in folds.languages:
                 part = data.select(lambda utt, data=data, lang=lang: data.utt2lang[utt] == lang)
                 part.write(out / f"fold_{number}" / f"{side}_{lang}")
     if folds.heldout:
-        folds.heldout.write(out / "heldout")
+        _slim(folds.heldout).write(out / "heldout")
     write_text(out / "emotions", "".join(f"{emotion}\n" for emotion in folds.labels.emotions))
     write_text(out / "languages", "".join(f"{lang}\n" for lang in folds.languages))
 
 
-@protocol("si", speaker_independent=True)
-def split_si(data: DataDir, options: FoldOptions) -> list[dict[str, set[str]]]:
-    """Speaker-independent k-fold: every speaker is tested in exactly one fold.
-
-    The speakers are cut into ``num_folds`` groups that are as like as speakers allow in what they
-    hold of each class, in number of speakers and in gender. Fold k tests group k, selects on
-    another group and trains on the rest. The dev set is the group after the tested one (in a
-    circle), unless a later one leaves fewer classes missing in the dev set and in training.
-    Speakers of different languages in one corpus are cut apart, so every fold has every language.
-
-    Raises:
-        UserError: There are fewer speakers than folds, or fewer than three folds.
-    """
-    k = options.num_folds
-    if k < 3:
-        raise UserError(
-            f"--num_folds {k}: protocol si needs 3 or more: one to test, one as dev set, the rest "
-            "to train"
-        )
-    spk2utt = data.spk2utt
-    populations: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for speaker, utts in spk2utt.items():
-        populations[tuple(sorted({data.utt2lang[utt] for utt in utts}))].append(speaker)
-    groups: list[list[str]] = [[] for _ in range(k)]
-    for languages, speakers in sorted(populations.items()):
-        if len(speakers) < k:
-            raise UserError(
-                f"--num_folds {k}: corpus {' '.join(data.corpora)} has only {len(speakers)} "
-                f"speaker(s) of {' '.join(languages)} with labels of the set; choose at most "
-                f"--num_folds {len(speakers)}"
-            )
-        for group, part in zip(groups, partition(data, speakers, k, options.seed), strict=True):
-            group.extend(part)
-
-    sets = [{utt for speaker in group for utt in spk2utt[speaker]} for group in groups]
-    held = [{(data.utt2lang[utt], data.utt2emotion[utt]) for utt in utts} for utts in sets]
-
-    def rest(fold: int, dev: int) -> list[int]:
-        return [group for group in range(k) if group not in (fold, dev)]
-
-    def missing(fold: int, dev: int) -> int:
-        # Fewest missing = most present, counted in the dev set and in training.
-        return -len(held[dev]) - len(set().union(*(held[group] for group in rest(fold, dev))))
-
-    folds = []
-    for fold in range(k):
-        others = [(fold + step) % k for step in range(1, k)]
-        dev = min(others, key=lambda group, fold=fold: missing(fold, group))  # the first of equals
-        train = set().union(*(sets[group] for group in rest(fold, dev)))
-        folds.append({"train": train, "dev": sets[dev], "test": sets[fold]})
-    return folds
+def _slim(data: DataDir) -> DataDir:
+    """Without what is large and of no use to training."""
+    return replace(data, utt2source={}, utt2fingerprint={})
 
 
 def _load(folders: Sequence[Path]) -> dict[str | Path, DataDir]:
@@ -298,8 +319,7 @@ def _load(folders: Sequence[Path]) -> dict[str | Path, DataDir]:
         if folder in loaded:
             raise UserError(f"--in {folder}: given twice")
         loaded[folder] = DataDir.load(folder)
-        if not loaded[folder].utt2audio_hash or not loaded[folder].utt2dur:
-            raise UserError(
-                f"{folder}: no utt2dur or utt2audio_hash; run espnet_mtkd.bin.format_audio first"
-            )
+        for name in MEASURED:
+            if not getattr(loaded[folder], name):
+                raise UserError(f"{folder}: no {name}; run espnet_mtkd.bin.format_audio first")
     return loaded

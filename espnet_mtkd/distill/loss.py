@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -26,21 +28,26 @@ class MultiTeacherLoss(torch.nn.Module):
     (Hinton et al. 2015, arXiv 1503.02531; several teachers: arXiv 2506.08717).
 
     Args:
-        temperature: T, default 2.
+        temperature: T, default 2; or a list with one for each teacher. The student is softened
+            with the temperature of the teacher that it is compared with.
         standardize: standardise all logits over the classes first; default True.
         reduction: ``batchmean`` (default), the definition above; ``mean`` divides by the number of
             classes as well, as the paper's official code does.
     """
 
     def __init__(
-        self, temperature: float = 2.0, standardize: bool = True, reduction: str = "batchmean"
+        self,
+        temperature: float | Sequence[float] = 2.0,
+        standardize: bool = True,
+        reduction: str = "batchmean",
     ) -> None:
         super().__init__()
-        if temperature <= 0:
+        values = torch.tensor(temperature, dtype=torch.float)
+        if not (values > 0).all():
             raise UserError(f"distill_conf: temperature {temperature}: must be above 0")
         if reduction not in ("batchmean", "mean"):
             raise UserError(f"distill_conf: reduction {reduction!r}: must be batchmean or mean")
-        self.temperature = temperature
+        self.register_buffer("temperature", values, persistent=False)
         self.standardize = standardize
         self.reduction = reduction
 
@@ -56,8 +63,14 @@ class MultiTeacherLoss(torch.nn.Module):
         """
         if self.standardize:
             student, teachers = standardize_logits(student), standardize_logits(teachers)
-        log_q = F.log_softmax(student / self.temperature, dim=-1)
-        log_p = F.log_softmax(teachers / self.temperature, dim=-1)
-        divergence = (log_p.exp() * (log_p - log_q[:, None])).sum(-1)
-        loss = self.temperature**2 * (weights * divergence).sum(-1).mean()
+        if self.temperature.dim() and len(self.temperature) != teachers.shape[1]:
+            raise UserError(
+                f"distill_conf: temperature: {len(self.temperature)} values for "
+                f"{teachers.shape[1]} teachers"
+            )
+        temperature = self.temperature.view(-1, 1)  # (K or 1, 1)
+        log_q = F.log_softmax(student[:, None] / temperature, dim=-1)
+        log_p = F.log_softmax(teachers / temperature, dim=-1)
+        divergence = temperature[:, 0] ** 2 * (log_p.exp() * (log_p - log_q)).sum(-1)
+        loss = (weights * divergence).sum(-1).mean()
         return loss / student.shape[-1] if self.reduction == "mean" else loss

@@ -6,6 +6,7 @@ A weighting is one small class; :data:`WEIGHTINGS` is the registry that ``--weig
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +18,23 @@ class AbsWeighting(torch.nn.Module):
     """Mix K teachers.
 
     Args:
-        teacher_languages: for every teacher the index of its language, -1 for one of all languages.
+        teachers: name and language of every teacher; ``all`` for one of all languages.
+        languages: names of the L languages, in the order of their indices.
     """
 
-    def __init__(self, teacher_languages: Sequence[int]) -> None:
+    def __init__(self, teachers: Sequence[tuple[str, str]], languages: Sequence[str]) -> None:
         super().__init__()
-        languages = torch.tensor(list(teacher_languages), dtype=torch.long)
-        self.register_buffer("teacher_languages", languages, persistent=False)
+        self.teachers = [name for name, _ in teachers]
+        self.languages = list(languages)
+        own = [[float(of == language) for _, of in teachers] for language in languages]
+        # (L, K): one where the teacher is of the language.
+        self.register_buffer("own", torch.tensor(own), persistent=False)
+
+    def by_language(self) -> torch.Tensor:
+        """Weights (L, K): the teachers of a language in equal parts; all of them if it has none."""
+        some = self.own.sum(-1, keepdim=True) > 0
+        own = torch.where(some, self.own, torch.ones_like(self.own))
+        return own / own.sum(-1, keepdim=True)
 
     def forward(
         self,
@@ -31,6 +42,7 @@ class AbsWeighting(torch.nn.Module):
         teachers: torch.Tensor,
         emotion: torch.Tensor,
         language: torch.Tensor,
+        language_posterior: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the weights (Batch, K); every row sums to one.
 
@@ -39,6 +51,8 @@ class AbsWeighting(torch.nn.Module):
             teachers: logits (Batch, K, C).
             emotion: gold label (Batch,), -1 where it is not known.
             language: index of the utterance's language (Batch,).
+            language_posterior: what the student takes the language for (Batch, L), detached; None
+                for a student without a language head.
         """
         raise NotImplementedError
 
@@ -50,8 +64,10 @@ class _Tempered(AbsWeighting):
         tau: the smaller, the nearer to choosing one teacher; default 0.25, the paper's.
     """
 
-    def __init__(self, teacher_languages: Sequence[int], tau: float = 0.25) -> None:
-        super().__init__(teacher_languages)
+    def __init__(
+        self, teachers: Sequence[tuple[str, str]], languages: Sequence[str], tau: float = 0.25
+    ) -> None:
+        super().__init__(teachers, languages)
         if tau <= 0:
             raise UserError(f"weighting_conf: tau {tau}: must be above 0")
         self.tau = tau
@@ -66,6 +82,7 @@ class Uniform(AbsWeighting):
         teachers: torch.Tensor,
         emotion: torch.Tensor,
         language: torch.Tensor,
+        language_posterior: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return equal weights."""
         return teachers.new_full(teachers.shape[:2], 1.0 / teachers.shape[1])
@@ -80,6 +97,7 @@ class Cosine(_Tempered):
         teachers: torch.Tensor,
         emotion: torch.Tensor,
         language: torch.Tensor,
+        language_posterior: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return one row per utterance."""
         similarity = F.cosine_similarity(student[:, None], teachers, dim=-1)
@@ -95,6 +113,7 @@ class CosineBatch(_Tempered):
         teachers: torch.Tensor,
         emotion: torch.Tensor,
         language: torch.Tensor,
+        language_posterior: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the same row for every utterance of the batch."""
         similarity = F.cosine_similarity(student[:, None], teachers, dim=-1).mean(0)
@@ -110,11 +129,10 @@ class Language(AbsWeighting):
         teachers: torch.Tensor,
         emotion: torch.Tensor,
         language: torch.Tensor,
+        language_posterior: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return one row per utterance, the same for all of a language."""
-        own = (self.teacher_languages[None] == language[:, None]).to(teachers.dtype)
-        own = torch.where(own.sum(-1, keepdim=True) > 0, own, torch.ones_like(own))
-        return own / own.sum(-1, keepdim=True)
+        return self.by_language()[language].to(teachers.dtype)
 
 
 class Label(_Tempered):
@@ -129,6 +147,7 @@ class Label(_Tempered):
         teachers: torch.Tensor,
         emotion: torch.Tensor,
         language: torch.Tensor,
+        language_posterior: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return one row per utterance."""
         gold = emotion.clamp(min=0)[:, None, None].expand(-1, teachers.shape[1], 1)
@@ -137,10 +156,123 @@ class Label(_Tempered):
         return (log_likelihood / self.tau).softmax(-1)
 
 
+class LanguageIdentification(AbsWeighting):
+    """The teachers of the languages that the student hears, by its own posterior.
+
+    Needs a student with a language head (``model_conf: lid_lambda``).
+    """
+
+    def forward(
+        self,
+        student: torch.Tensor,
+        teachers: torch.Tensor,
+        emotion: torch.Tensor,
+        language: torch.Tensor,
+        language_posterior: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return one row per utterance."""
+        if language_posterior is None:
+            raise UserError("weighting lid needs a language head: set model_conf: lid_lambda > 0")
+        return language_posterior @ self.by_language()
+
+
+class Fixed(AbsWeighting):
+    """A given matrix of languages and teachers.
+
+    Args:
+        matrix: for every language the weights of teachers by name, 0 for those that are not named;
+            rows are scaled to sum to one.
+    """
+
+    def __init__(
+        self,
+        teachers: Sequence[tuple[str, str]],
+        languages: Sequence[str],
+        matrix: dict[str, dict[str, float]],
+    ) -> None:
+        super().__init__(teachers, languages)
+        rows = []
+        for name in self.languages:
+            row = matrix.get(name, {})
+            unknown = sorted(set(row) - set(self.teachers))
+            if unknown or not row or min(row.values()) < 0 or sum(row.values()) <= 0:
+                raise UserError(
+                    f"weighting_conf: matrix: {name}: {row}: must give some of "
+                    f"{', '.join(self.teachers)} a weight, none below 0"
+                )
+            rows.append([row.get(teacher, 0.0) / sum(row.values()) for teacher in self.teachers])
+        self.register_buffer("matrix", torch.tensor(rows), persistent=False)
+
+    def forward(
+        self,
+        student: torch.Tensor,
+        teachers: torch.Tensor,
+        emotion: torch.Tensor,
+        language: torch.Tensor,
+        language_posterior: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return one row per utterance, the same for all of a language."""
+        return self.matrix[language]
+
+
+class Similarity(_Tempered):
+    """softmax over k of s(language of b, k) / tau, where s says how good teacher k is there.
+
+    Args:
+        relevance: s as a file that stage 6 writes: a line for each teacher and language with the
+            teacher's UAR on the development set of the language; or any file of this form, for
+            example with typological similarities.
+        tau: default 0.1: ten points of UAR make a factor of e.
+    """
+
+    def __init__(
+        self,
+        teachers: Sequence[tuple[str, str]],
+        languages: Sequence[str],
+        relevance: str,
+        tau: float = 0.1,
+    ) -> None:
+        super().__init__(teachers, languages, tau)
+        values = read_relevance(relevance)
+        missing = [(t, k) for k in self.languages for t in self.teachers if (t, k) not in values]
+        if missing:
+            raise UserError(f"{relevance}: no line for teacher {missing[0][0]} on {missing[0][1]}")
+        scores = [[values[teacher, k] for teacher in self.teachers] for k in self.languages]
+        self.register_buffer("scores", torch.tensor(scores), persistent=False)
+
+    def forward(
+        self,
+        student: torch.Tensor,
+        teachers: torch.Tensor,
+        emotion: torch.Tensor,
+        language: torch.Tensor,
+        language_posterior: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return one row per utterance, the same for all of a language."""
+        return (self.scores / self.tau).softmax(-1)[language]
+
+
+def read_relevance(path: str | Path) -> dict[tuple[str, str], float]:
+    """Read lines ``teacher language value``."""
+    if not Path(path).is_file():
+        raise UserError(f"weighting_conf: relevance {path}: no such file")
+    values = {}
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            teacher, language, value = line.split()
+            values[teacher, language] = float(value)
+        except ValueError:
+            raise UserError(f"{path}:{number}: must hold 'teacher language value'") from None
+    return values
+
+
 WEIGHTINGS: dict[str, type[AbsWeighting]] = {
     "uniform": Uniform,
     "cosine_batch": CosineBatch,
     "cosine": Cosine,
     "language": Language,
     "label": Label,
+    "lid": LanguageIdentification,
+    "fixed": Fixed,
+    "similarity": Similarity,
 }

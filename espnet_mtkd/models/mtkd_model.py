@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,13 @@ from espnet_mtkd.distill.loss import MultiTeacherLoss
 from espnet_mtkd.distill.weighting import AbsWeighting
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.ser_model import ESPnetSERModel
+
+# lambda over the training, as a share of its first value, by progress from 0 to 1.
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "linear": lambda progress: 1.0 - progress,
+    "cosine": lambda progress: (1.0 + math.cos(math.pi * progress)) / 2.0,
+}
 
 
 class ESPnetMTKDModel(ESPnetSERModel):
@@ -27,6 +35,7 @@ class ESPnetMTKDModel(ESPnetSERModel):
         weighting: how the teachers are mixed.
         distill_loss: the loss of the teachers.
         kd_lambda: lambda, between 0 (no teacher) and 1 (no labels); default 0.5.
+        lambda_schedule: ``constant`` (default), or ``linear`` or ``cosine``, down to 0 at the end.
         **classifier: see :class:`~espnet_mtkd.models.ser_model.ESPnetSERModel`.
     """
 
@@ -36,6 +45,7 @@ class ESPnetMTKDModel(ESPnetSERModel):
         weighting: AbsWeighting,
         distill_loss: MultiTeacherLoss,
         kd_lambda: float = 0.5,
+        lambda_schedule: str = "constant",
         live_teachers: Sequence[ESPnetSERModel] | None = None,
         **classifier: Any,
     ) -> None:
@@ -45,7 +55,14 @@ class ESPnetMTKDModel(ESPnetSERModel):
         self.teachers = list(teachers)
         self.weighting = weighting
         self.distill_loss = distill_loss
+        if lambda_schedule not in SCHEDULES:
+            raise UserError(
+                f"distill_conf: lambda_schedule {lambda_schedule!r}: must be one of "
+                f"{', '.join(SCHEDULES)}"
+            )
         self.kd_lambda = kd_lambda
+        self.schedule = SCHEDULES[lambda_schedule]
+        self.current_lambda = kd_lambda * self.schedule(0.0)
         # A tuple hides modules from torch.
         self._live_teachers = tuple(t.requires_grad_(False).eval() for t in live_teachers or ())
         if self.mixup > 0 and not self._live_teachers:
@@ -87,21 +104,28 @@ class ESPnetMTKDModel(ESPnetSERModel):
                 f"{len(self.teachers)} teachers of {logits.shape[-1]} emotions are expected"
             )
         language = batch["language"]
-        weights = self.weighting(logits.detach(), teacher_logits, batch["emotion"], language)
+        weights = self.weighting(
+            logits.detach(),
+            teacher_logits,
+            batch["emotion"],
+            language,
+            batch.get("language_posterior"),
+        )
         with torch.no_grad():
             counts = torch.cat([weights, weights.new_ones(len(weights), 1)], dim=-1)
             self.weight_sums.index_add_(0, language, counts)
         loss_kd = self.distill_loss(logits, teacher_logits, weights)
-        loss = (1 - self.kd_lambda) * loss_ce + self.kd_lambda * loss_kd
+        loss = (1 - self.current_lambda) * loss_ce + self.current_lambda * loss_kd
         return loss, {
             "loss": loss.detach(),
             "loss_ce": loss_ce.detach(),
             "loss_kd": loss_kd.detach(),
         }
 
-    def begin_epoch(self) -> None:
-        """Forget the counts of the epoch before."""
-        super().begin_epoch()
+    def begin_epoch(self, progress: float = 0.0) -> None:
+        """Forget the counts of the epoch before, and set lambda."""
+        super().begin_epoch(progress)
+        self.current_lambda = self.kd_lambda * self.schedule(progress)
         self.weight_sums.zero_()
 
     def end_epoch(self) -> dict[str, float]:

@@ -26,6 +26,8 @@ class ESPnetSERModel(AbsESPnetModel):
         emotions: names of the C classes, in the order of the logits.
         languages: names of the languages that ``language`` counts.
         label_smoothing: of the cross-entropy; default 0.
+        lid_lambda: weight of the cross-entropy of a language head, which lets the model tell the
+            language as well; default 0, no such head.
         mixup: parameter of :func:`~espnet_mtkd.models.mixup.mixup`; default 0, no mixing.
     """
 
@@ -40,6 +42,7 @@ class ESPnetSERModel(AbsESPnetModel):
         head: torch.nn.Module,
         label_smoothing: float = 0.0,
         mixup: float = 0.0,
+        lid_lambda: float = 0.0,
     ) -> None:
         super().__init__()
         self.emotions = list(emotions)
@@ -51,6 +54,11 @@ class ESPnetSERModel(AbsESPnetModel):
         self.head = head
         self.label_smoothing = label_smoothing
         self.mixup = mixup
+        self.lid_lambda = lid_lambda
+        self.language_head = None
+        if lid_lambda > 0:
+            size = pooling.output_size(frontend.output_size())
+            self.language_head = torch.nn.Linear(size, len(self.languages))
         # Counts of an epoch, by language, reference and hypothesis; not part of the model.
         size = (len(self.languages), len(self.emotions), len(self.emotions))
         self.register_buffer("confusion", torch.zeros(size), persistent=False)
@@ -66,12 +74,16 @@ class ESPnetSERModel(AbsESPnetModel):
         pooled = [self.pooling(h, n) for h, n in zip(states, lengths, strict=True)]
         return torch.stack(pooled, dim=1)
 
-    def logits(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> torch.Tensor:
-        """Return the logits (Batch, C) of waveforms or of stored pooled layers."""
+    def embed(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> torch.Tensor:
+        """Return one vector (Batch, P) per utterance: standardised, layers summed."""
         pooled = self.pool(speech, speech_lengths)
         if self.normalize is not None:
             pooled = self.normalize(pooled)
-        return self.head(self.layer_weighting(pooled))
+        return self.layer_weighting(pooled)
+
+    def logits(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> torch.Tensor:
+        """Return the logits (Batch, C) of waveforms or of stored pooled layers."""
+        return self.head(self.embed(speech, speech_lengths))
 
     def losses(
         self, logits: torch.Tensor, targets: torch.Tensor, **batch: torch.Tensor
@@ -113,16 +125,19 @@ class ESPnetSERModel(AbsESPnetModel):
         targets = targets.to(speech.dtype)
         if self.training and self.mixup > 0:
             speech, speech_lengths, targets = mixup(speech, speech_lengths, targets, self.mixup)
-        logits = self.logits(speech, speech_lengths)
-        loss, stats = self.losses(
-            logits,
-            targets=targets,
-            emotion=emotion,
-            language=language,
-            speech=speech,
-            speech_lengths=speech_lengths,
-            **batch,
+        embedding = self.embed(speech, speech_lengths)
+        logits = self.head(embedding)
+        batch.update(
+            emotion=emotion, language=language, speech=speech, speech_lengths=speech_lengths
         )
+        heard = None
+        if self.language_head is not None:
+            heard = self.language_head(embedding)
+            batch["language_posterior"] = heard.detach().softmax(-1)
+        loss, stats = self.losses(logits, targets=targets, **batch)
+        if heard is not None:
+            loss = loss + self.lid_lambda * F.cross_entropy(heard, language)
+            stats["lid_acc"] = (heard.argmax(-1) == language).float().mean()
         hypothesis = logits.argmax(-1)
         index = (language[known], emotion[known], hypothesis[known])
         ones = torch.ones_like(emotion[known], dtype=self.confusion.dtype)
@@ -137,8 +152,12 @@ class ESPnetSERModel(AbsESPnetModel):
         trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
         return {"num_params": own + held, "num_trainable": trainable}
 
-    def begin_epoch(self) -> None:
-        """Forget the counts of the epoch before."""
+    def begin_epoch(self, progress: float = 0.0) -> None:
+        """Forget the counts of the epoch before.
+
+        Args:
+            progress: of the training, 0 in the first epoch, 1 in the last.
+        """
         self.confusion.zero_()
 
     def end_epoch(self) -> dict[str, float]:

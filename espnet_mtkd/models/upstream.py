@@ -160,6 +160,16 @@ class Upstream(AbsFrontend):
         if None in self._facts:
             self._facts = self._facts_of(self._module())
 
+    @property
+    def padding_is_invisible(self) -> bool:
+        """Whether an utterance's states do not depend on what it is padded with."""
+        inner = getattr(self._module(), "upstream", None)
+        return getattr(inner, "padding_is_invisible", False)
+
+    def load(self) -> None:
+        """Load a frozen upstream now instead of with the first waveform."""
+        self._module()
+
     def _module(self) -> torch.nn.Module:
         """Return the upstream, loading it at the first need if it is frozen."""
         if self.mode == "finetune":
@@ -221,20 +231,27 @@ class Upstream(AbsFrontend):
         if frozen:
             module.to(input.device)
         with torch.no_grad() if frozen else contextlib.nullcontext():
-            # Models that normalise over time see padding. Where no gradient is wanted the price
-            # of running one utterance at a time buys exactness.
-            if not self.training or frozen:
-                return _one_by_one(module, input, input_lengths)
+            # Models that normalise over time see padding. Where no gradient is wanted, running
+            # one length at a time buys exactness.
+            if (frozen or not self.training) and not self.padding_is_invisible:
+                return _by_length(module, input, input_lengths)
             return module(input, input_lengths)
 
 
-def _one_by_one(
+def _by_length(
     module: torch.nn.Module, wavs: torch.Tensor, lengths: torch.Tensor
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    outputs = [module(wav[None, :n], n[None]) for wav, n in zip(wavs, lengths, strict=True)]
-    states, frames = [], []
-    for layer in range(len(outputs[0][0])):
-        sequences = [hs[layer][0, : int(lens[layer])] for hs, lens in outputs]
-        states.append(torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True))
-        frames.append(torch.stack([lens[layer][0] for _, lens in outputs]))
-    return states, frames
+    """Run utterances of equal length together and no others; nothing is padded."""
+    outputs: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
+    for n in lengths.unique():
+        rows = (lengths == n).nonzero().flatten()
+        states, frames = module(wavs[rows, : int(n)], lengths[rows])
+        for i, row in enumerate(rows.tolist()):
+            own = [h[i, : int(valid[i])] for h, valid in zip(states, frames, strict=True)]
+            outputs[row] = own, [valid[i] for valid in frames]
+    order = [outputs[row] for row in range(len(wavs))]
+    states = [
+        torch.nn.utils.rnn.pad_sequence(layer, batch_first=True)
+        for layer in zip(*(own for own, _ in order), strict=True)
+    ]
+    return states, [torch.stack(layer) for layer in zip(*(n for _, n in order), strict=True)]

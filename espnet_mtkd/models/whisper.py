@@ -26,6 +26,8 @@ class WhisperUpstream(torch.nn.Module):
         ckpt: the folder. A whole Whisper model will do; only its encoder is kept in memory.
     """
 
+    padding_is_invisible = True
+
     def __init__(self, ckpt: str, **kwargs: object) -> None:
         super().__init__()
         from transformers import WhisperConfig, WhisperFeatureExtractor

@@ -15,7 +15,7 @@ from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.mtkd_model import ESPnetMTKDModel
 from espnet_mtkd.models.ser_model import ESPnetSERModel
 from espnet_mtkd.tasks.inference import load_model
-from espnet_mtkd.tasks.ser import SERTask
+from espnet_mtkd.tasks.ser import SERTask, construct
 
 weighting_choices = ClassChoices(
     "weighting", WEIGHTINGS, type_check=AbsWeighting, default="language"
@@ -48,7 +48,7 @@ class MTKDTask(SERTask):
             "--distill_conf",
             action=NestedDictAction,
             default=dict(),
-            help="kd_lambda, temperature, standardize, reduction",
+            help="kd_lambda, lambda_schedule, temperature, standardize, reduction",
         )
 
     @classmethod
@@ -74,23 +74,25 @@ class MTKDTask(SERTask):
                 "--teachers: teachers need either a folder each (live) or teacher_logits in "
                 "--train_data_path_and_name_and_type (cached), not both"
             )
-        index = {language: i for i, language in enumerate(args.languages)}
-        index["all"] = -1
         for teacher, language, *_ in args.teachers:
-            if language not in index:
+            if language not in (*args.languages, "all"):
                 raise UserError(
                     f"--teachers: teacher {teacher} is of language {language!r}, which is not one "
                     f"of {', '.join(args.languages)} or all"
                 )
-        weighting = weighting_choices.get_class(args.weighting)(
-            [index[language] for _, language, *_ in args.teachers], **args.weighting_conf
+        weighting = construct(
+            "weighting_conf",
+            weighting_choices.get_class(args.weighting),
+            [(name, language) for name, language, *_ in args.teachers],
+            args.languages,
+            **args.weighting_conf,
         )
         conf = dict(args.distill_conf)
         return ESPnetMTKDModel(
             teachers=[name for name, *_ in args.teachers],
             weighting=weighting,
-            **({"kd_lambda": conf.pop("kd_lambda")} if "kd_lambda" in conf else {}),
-            distill_loss=MultiTeacherLoss(**conf),
+            **{key: conf.pop(key) for key in ("kd_lambda", "lambda_schedule") if key in conf},
+            distill_loss=construct("distill_conf", MultiTeacherLoss, **conf),
             live_teachers=[load_teacher(folder, args.emotions) for folder in folders],
             **classifier,
             **args.model_conf,

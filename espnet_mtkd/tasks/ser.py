@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -71,6 +72,15 @@ def read_names(value: str | Sequence[str] | None, option: str) -> list[str]:
     if not names or len(set(names)) < len(names):
         raise UserError(f"{value}: must hold at least one name, and none twice")
     return names
+
+
+def construct(option: str, cls: type, *args: Any, **conf: Any) -> Any:
+    """Build ``cls(*args, **conf)``; an option that it does not know is the user's mistake."""
+    try:
+        inspect.signature(cls).bind(*args, **conf)
+    except TypeError as error:
+        raise UserError(f"{option}: {error}; {cls.__name__}{inspect.signature(cls)}") from None
+    return cls(*args, **conf)
 
 
 class SERTask(AbsTask):
@@ -152,12 +162,21 @@ class SERTask(AbsTask):
             args.pooling = info["pooling"]
             args.frontend_conf = {**args.frontend_conf, **info["frontend_conf"]}
             args.feats_info = None
-        frontend = frontend_choices.get_class(args.frontend)(**args.frontend_conf)
-        pooling = pooling_choices.get_class(args.pooling)(**args.pooling_conf)
+        frontend = construct(
+            "frontend_conf", frontend_choices.get_class(args.frontend), **args.frontend_conf
+        )
+        pooling = construct(
+            "pooling_conf", pooling_choices.get_class(args.pooling), **args.pooling_conf
+        )
         shape = (frontend.num_layers, pooling.output_size(frontend.output_size()))
         normalize = None
         if args.normalize is not None:
-            normalize = normalize_choices.get_class(args.normalize)(shape, **args.normalize_conf)
+            normalize = construct(
+                "normalize_conf",
+                normalize_choices.get_class(args.normalize),
+                shape,
+                **args.normalize_conf,
+            )
             args.normalize_conf = {}  # from here on the statistics are in the state dict
         layers = [args.layers] if isinstance(args.layers, int) else args.layers  # from a YAML file
         head = head_choices.get_class(args.head)
@@ -168,10 +187,10 @@ class SERTask(AbsTask):
             pooling=pooling,
             normalize=normalize,
             layer_weighting=LayerWeighting(frontend.num_layers, layers),
-            head=head(shape[1], len(args.emotions), **args.head_conf),
+            head=construct("head_conf", head, shape[1], len(args.emotions), **args.head_conf),
         )
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> ESPnetSERModel:
         """Build the classifier."""
-        return ESPnetSERModel(**cls.classifier(args), **args.model_conf)
+        return construct("model_conf", ESPnetSERModel, **cls.classifier(args), **args.model_conf)

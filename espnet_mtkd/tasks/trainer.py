@@ -116,7 +116,8 @@ class SERTrainer(Trainer):
         one_epoch: Any, model: torch.nn.Module, reporter: SubReporter, **kwargs: Any
     ) -> Any:
         inner = getattr(model, "module", model)  # inside DistributedDataParallel
-        inner.begin_epoch()
+        last = max(kwargs["options"].max_epoch - 1, 1)
+        inner.begin_epoch(progress=min((reporter.get_epoch() - 1) / last, 1.0))
         result = one_epoch(model=model, reporter=reporter, **kwargs)
         reporter.register(inner.end_epoch())
         reporter.next()

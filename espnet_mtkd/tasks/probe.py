@@ -1,0 +1,182 @@
+"""A probe: standardisation, layer weighting and head, trained on stored features of one corpus.
+
+The parts are those of :class:`~espnet_mtkd.models.ser_model.ESPnetSERModel`, and so is the rule of
+selection; without ESPnet's trainer, which writes a checkpoint an epoch, a probe takes a second
+instead of several, and a benchmark trains hundreds of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from espnet_mtkd.errors import UserError
+from espnet_mtkd.evaluate.metrics import count_confusions, uar
+from espnet_mtkd.models.layers import LayerWeighting, Standardize
+from espnet_mtkd.tasks.ser import head_choices
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeOptions:
+    """How a probe is made and trained.
+
+    Attributes:
+        head: ``linear`` or ``mlp``.
+        head_conf: its options, such as ``hidden_size``.
+        lr, weight_decay: of AdamW.
+        batch_size: utterances in a batch.
+        max_epoch: epochs; the one with the best UAR on the development set is kept, of equal ones
+            the one with the lowest loss, and the last one where there is no development set.
+        select: ``best`` as said, or ``last``: the last epoch in any case.
+    """
+
+    head: str = "mlp"
+    head_conf: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    batch_size: int = 32
+    max_epoch: int = 30
+    select: str = "best"
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any], where: str) -> ProbeOptions:
+        """Check options from a file.
+
+        Raises:
+            UserError: an option or a value is not what it may be.
+        """
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        for name, value in options.items():
+            if name not in known:
+                raise UserError(f"{where}: probe: unknown option {name}; use {', '.join(known)}")
+            if name in ("lr", "weight_decay", "batch_size", "max_epoch") and not (
+                isinstance(value, (int, float)) and value >= 0
+            ):
+                raise UserError(f"{where}: probe: {name} {value!r}: must be a number, as in 0.001")
+        probe = cls(**options)
+        if probe.head not in ("linear", "mlp"):
+            raise UserError(f"{where}: probe: head {probe.head!r}: must be linear or mlp")
+        if probe.select not in ("best", "last"):
+            raise UserError(f"{where}: probe: select {probe.select!r}: must be best or last")
+        try:
+            head_choices.get_class(probe.head)(2, 2, **probe.head_conf)
+        except TypeError as error:
+            raise UserError(f"{where}: probe: head_conf: {error}") from None
+        return probe
+
+
+@dataclasses.dataclass
+class Examples:
+    """Features (N, Layers, P) and indices of the emotions (N,)."""
+
+    features: torch.Tensor
+    emotions: torch.Tensor
+
+    def __len__(self) -> int:
+        """Number of utterances."""
+        return len(self.emotions)
+
+
+class Probe(torch.nn.Module):
+    """From pooled layers (Batch, Layers, P) to logits (Batch, C)."""
+
+    def __init__(
+        self,
+        train: torch.Tensor,
+        num_classes: int,
+        options: ProbeOptions,
+        layers: list[int] | None = None,
+    ) -> None:
+        super().__init__()
+        _, num_layers, size = train.shape
+        self.normalize = Standardize((num_layers, size))
+        mean, variance = train.mean(0), train.var(0, correction=0)
+        # As Standardize does: what never varies carries nothing.
+        variance = torch.where(variance > 1e-8 * (mean**2 + 1e-8), variance, 1.0)
+        self.normalize.mean.copy_(mean)
+        self.normalize.deviation.copy_(variance.sqrt())
+        self.layer_weighting = LayerWeighting(num_layers, layers)
+        self.head = head_choices.get_class(options.head)(size, num_classes, **options.head_conf)
+
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Return the logits."""
+        return self.head(self.layer_weighting(self.normalize(pooled)))
+
+
+def train_probe(
+    train: Examples,
+    dev: Examples,
+    num_classes: int,
+    options: ProbeOptions,
+    seed: int,
+    layers: list[int] | None = None,
+) -> tuple[Probe, dict[str, Any]]:
+    """Train a probe and return it with what to know of its training.
+
+    Args:
+        train, dev: ``dev`` may be empty.
+        num_classes: number of emotions C.
+        options: of head and training.
+        seed: of the parameters and the order of the utterances.
+        layers: layers in use; default: all, weighted.
+
+    Returns:
+        The probe in evaluation mode, and ``best_epoch``, ``dev_uar``, ``num_trainable``,
+        ``layer_weights`` (of the layers in use).
+    """
+    torch.manual_seed(seed)
+    probe = Probe(train.features, num_classes, options, layers)
+    optimizer = torch.optim.AdamW(
+        probe.parameters(), lr=options.lr, weight_decay=options.weight_decay
+    )
+    best: tuple[float, float] = (-1.0, 0.0)
+    state, best_epoch = copy.deepcopy(probe.state_dict()), 0
+    # Standardised once, not in every step.
+    chosen = probe.layer_weighting.chosen
+    with torch.no_grad():
+        inputs = probe.normalize(train.features)
+    select = options.select == "best" and len(dev) > 0
+    for epoch in range(1, options.max_epoch + 1):
+        probe.train()
+        for rows in torch.randperm(len(train)).split(options.batch_size):
+            optimizer.zero_grad(set_to_none=True)
+            logits = probe.head(probe.layer_weighting(inputs[rows]))
+            F.cross_entropy(logits, train.emotions[rows]).backward()
+            optimizer.step()
+        if not select:
+            continue
+        logits = logits_of_probe(probe, dev.features)
+        score = unweighted_recall(logits, dev.emotions)
+        loss = float(F.cross_entropy(logits, dev.emotions))
+        if (score, -loss) > best:
+            best, best_epoch = (score, -loss), epoch
+            state = copy.deepcopy(probe.state_dict())
+    if select:
+        probe.load_state_dict(state)
+    probe.eval()
+    return probe, {
+        "best_epoch": best_epoch if select else options.max_epoch,
+        "dev_uar": best[0] if select else None,
+        "num_trainable": sum(p.numel() for p in probe.parameters()),
+        "layers": chosen,
+        "layer_weights": probe.layer_weighting.weights().tolist(),
+    }
+
+
+@torch.no_grad()
+def logits_of_probe(probe: Probe, features: torch.Tensor) -> torch.Tensor:
+    """Return the logits (N, C) of features (N, Layers, P) in evaluation mode."""
+    return probe.eval()(features)
+
+
+def unweighted_recall(logits: torch.Tensor, emotions: torch.Tensor) -> float:
+    """UAR of logits (N, C), over the emotions that occur."""
+    ref, hyp = emotions.numpy(), logits.argmax(-1).numpy()
+    group = np.zeros(len(ref), dtype=np.int64)
+    return float(uar(count_confusions(ref, hyp, group, 1, logits.shape[-1])[0]))
