@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import shlex
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,6 +56,9 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Make what is missing, then the tables."""
     args = get_parser().parse_args(argv)
+    if args.command == OPTIONS["command"]:
+        words = sys.argv[1:] if argv is None else argv
+        args.command = shlex.join(["python", "-m", "espnet_mtkd.bin.benchmark_upstreams", *words])
     named = {pair.split("=", 1)[0] for pair in args.corpus_root}
     for corpus in args.corpora.split():
         if corpus.upper() not in named and corpus.upper() in os.environ:

@@ -53,9 +53,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"{args.out.name}: {len(kept)} utterances, {hours:.2f} h -> {args.out} ({written} "
         f"converted, {len(kept) - written} in place, {len(results) - len(kept)} rejected)"
     )
-    clipped = [audio.utt_id for audio in kept if audio.clipped]
-    if clipped:
-        print(f"warning: {len(clipped)} utterances are clipped, the first is {clipped[0]}")
+    odd = [audio for audio in kept if audio.warning]
+    if odd:
+        print(
+            f"warning: {len(odd)} utterances are odd, see {args.out / 'rejects.tsv'}; the first is "
+            f"{odd[0].utt_id}: {odd[0].warning}"
+        )
 
 
 if __name__ == "__main__":

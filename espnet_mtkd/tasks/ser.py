@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from espnet2.tasks.abs_task import AbsTask
+from espnet2.tasks.abs_task import AbsTask, IteratorOptions
 from espnet2.train.class_choices import ClassChoices
 from espnet2.train.collate_fn import CommonCollateFn
+from espnet2.train.dataset import AbsDataset
 from espnet2.train.preprocessor import AbsPreprocessor
 from espnet2.utils.types import str_or_none
 
@@ -23,6 +24,7 @@ from espnet_mtkd.models.layers import LayerWeighting, Standardize
 from espnet_mtkd.models.pooling import AbsPooling, MeanPooling, StatsPooling
 from espnet_mtkd.models.ser_model import ESPnetSERModel
 from espnet_mtkd.models.upstream import Upstream
+from espnet_mtkd.tasks.dataset import MemoryDataset
 from espnet_mtkd.tasks.trainer import SERTrainer
 
 frontend_choices = ClassChoices("frontend", dict(s3prl=Upstream), default="s3prl")
@@ -139,6 +141,27 @@ class SERTask(AbsTask):
                 "language": read_names(args.languages, "languages"),
             },
         )
+
+    @classmethod
+    def build_dataset(
+        cls,
+        args: argparse.Namespace,
+        iter_options: IteratorOptions,
+        keys_to_load: set[int | str] | None = None,
+    ) -> AbsDataset:
+        """Keep stored features in memory."""
+        data = iter_options.data_path_and_name_and_type
+        if not any(name == "speech" and kind == "kaldi_ark" for _, name, kind in data):
+            return super().build_dataset(args, iter_options, keys_to_load)
+        dataset = MemoryDataset(
+            data,
+            preprocess=iter_options.preprocess_fn,
+            float_dtype=args.train_dtype,
+            max_cache_fd=iter_options.max_cache_fd,
+            keys_to_load=keys_to_load,
+        )
+        cls.check_task_requirements(dataset, args.allow_variable_data_keys, iter_options.train)
+        return dataset
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:

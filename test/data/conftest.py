@@ -28,6 +28,9 @@ def make_data(
                 data.utt2corpus[utt] = corpus
                 data.utt2dur[utt] = "1.5000"
                 data.utt2num_samples[utt] = "24000"
+                data.utt2rate[utt] = "16000"
+                data.utt2source[utt] = f"downloads/{utt}.wav"
+                data.utt2fingerprint[utt] = "-"
                 data.utt2audio_hash[utt] = hashlib.sha256(utt.encode()).hexdigest()
     return data
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from espnet_mtkd.data.corpus import Utterance, find_audio, prepare
+from espnet_mtkd.data.corpus import Utterance, find_audio, match_name, prepare
 from espnet_mtkd.data.datadir import DataDir
 from espnet_mtkd.errors import UserError
 
@@ -37,6 +37,21 @@ def test_prepare_writes_what_it_was_given_in_any_order(tmp_path, make):
         "text": "toy_a_1 Hello there\n",
     }
     assert DataDir.load(tmp_path / "a").languages == ["en", "fi"]
+
+
+def test_agreement_goes_to_a_file_of_its_own(tmp_path, make):
+    utterances = [make(agreement=2 / 3), make("toy_a_2", name="2.wav")]
+    prepare("toy", utterances, tmp_path / "out")
+    assert (tmp_path / "out" / "utt2agreement").read_text() == "toy_a_1 0.67\n"
+    DataDir.load(tmp_path / "out")
+    prepare("toy", [make()], tmp_path / "out")
+    assert not (tmp_path / "out" / "utt2agreement").exists()
+
+
+def test_match_name(tmp_path):
+    assert match_name(tmp_path / "a1.wav", r"([a-z])(\d)", "Toy, LN (a1)").groups() == ("a", "1")
+    with pytest.raises(UserError, match=r"a12\.wav: not a name of Toy, LN \(a1\): move it"):
+        match_name(tmp_path / "a12.wav", r"([a-z])(\d)", "Toy, LN (a1)")
 
 
 @pytest.mark.parametrize(
@@ -81,6 +96,12 @@ def test_nothing(tmp_path):
 
 
 def test_find_audio(tmp_path):
-    for name in ("b.WAV", "a.flac", "._a.wav", "readme.txt", "B.wav"):
+    for name in ("b.WAV", "a.flac", "._a.wav", "readme.txt", "B.wav", "c.aiff"):
         (tmp_path / name).touch()
-    assert [path.name for path in find_audio(tmp_path, "*")] == ["B.wav", "a.flac", "b.WAV"]
+    found = [path.name for path in find_audio(tmp_path, "*")]
+    assert found == ["B.wav", "a.flac", "b.WAV", "c.aiff"]
+    for folder in ("__MACOSX", ".zip.unpacked", "sub"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "d.wav").touch()
+    deep = [path.relative_to(tmp_path).as_posix() for path in find_audio(tmp_path, "**/*")]
+    assert deep == ["B.wav", "a.flac", "b.WAV", "c.aiff", "sub/d.wav"]

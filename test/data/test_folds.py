@@ -3,25 +3,24 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from espnet_mtkd.bin.make_folds import main
-from espnet_mtkd.data import folds as folds_module
+from espnet_mtkd.data import si
 from espnet_mtkd.data.audit import audit, to_markdown
 from espnet_mtkd.data.datadir import DataDir, combine
 from espnet_mtkd.data.folds import (
     PROTOCOLS,
-    FoldOptions,
-    Protocol,
     check_sides,
+    deal,
     make_folds,
     map_labels,
-    split_si,
+    num_folds,
+    shared_audio,
     write_folds,
 )
 from espnet_mtkd.data.labels import LabelSet
+from espnet_mtkd.data.protocol import Corpus, FoldOptions, Protocol, Split
 from espnet_mtkd.errors import UserError
 
 EMOTIONS = ("anger", "joy", "calm")
@@ -70,12 +69,17 @@ def shuffled(data: DataDir, seed: int) -> DataDir:
     return DataDir(**{name: shuffle(records) for name, records in vars(data).items()})
 
 
+def split_si(data: DataDir, options: FoldOptions, tied=None) -> list[dict[str, set[str]]]:
+    return si.split(Corpus("toy", data, data, tied or {}), options).folds
+
+
 def speakers_of(data: DataDir, utts: set[str]) -> set[str]:
     return {data.utt2spk[utt] for utt in utts}
 
 
 @pytest.mark.parametrize(
-    ("speakers", "k"), [(3, 3), (4, 4), (6, 5), (6, 6), (8, 5), (10, 5), (24, 5), (24, 6), (29, 5)]
+    ("speakers", "k"),
+    [(3, 3), (4, 4), (6, 5), (6, 6), (8, 5), (10, 5), (24, 5), (24, 6), (29, 5), (91, 5), (91, 10)],
 )
 @pytest.mark.parametrize("even", [True, False])
 def test_si_invariants(make_data, speakers, k, even):
@@ -187,12 +191,25 @@ def test_si_large_corpora(make_data):
 
 
 def test_si_too_few_speakers_or_folds(make_data):
-    with pytest.raises(
-        UserError, match=r"--num_folds 5: corpus toy has only 4 speaker.*at most --num_folds 4"
-    ):
-        split_si(balanced(make_data, 4), FoldOptions(5))
+    with pytest.raises(UserError, match=r"corpus toy has only 2 speaker\(s\) of en"):
+        split_si(balanced(make_data, 2), FoldOptions(5))
     with pytest.raises(UserError, match="--num_folds 2: protocol si needs 3 or more"):
         split_si(balanced(make_data, 4), FoldOptions(2))
+
+
+def test_si_has_no_more_folds_than_speakers(make_data):
+    data = balanced(make_data, 4)
+    made = si.split(Corpus("toy", data, data), FoldOptions(6))
+    assert len(made.folds) == 4
+    assert made.notes == ["4 folds, because there are no more speakers"]
+
+
+def test_si_keeps_tied_speakers_on_one_side(make_data):
+    data = balanced(make_data, 8)
+    tied = {"toy_01": "toy_01", "toy_05": "toy_01", "toy_06": "toy_01"}
+    for fold in split_si(data, FoldOptions(4), tied):
+        for utts in fold.values():
+            assert len(speakers_of(data, utts) & set(tied)) in (0, 3)
 
 
 def test_map_labels(make_data, labels):
@@ -209,16 +226,42 @@ def test_map_labels(make_data, labels):
 
 def test_leaks_are_errors(make_data):
     one, two = make_data({"a": {"joy": 2}}), make_data({"b": {"joy": 2}})
-    check_sides("fold 1", {"train": one, "test": two}, True)
+    check_sides("fold 1", {"train": one, "test": two}, True, [])
     with pytest.raises(UserError, match="fold 1: in train and in test: utterance toy_a_joy_000"):
-        check_sides("fold 1", {"train": one, "test": one}, False)
+        check_sides("fold 1", {"train": one, "test": one}, False, [])
     left, right = one.subset(["toy_a_joy_000"]), one.subset(["toy_a_joy_001"])
-    check_sides("fold 1", {"train": left, "test": right}, False)
+    check_sides("fold 1", {"train": left, "test": right}, False, [])
     with pytest.raises(UserError, match="fold 1: in train and in test: speaker toy_a"):
-        check_sides("fold 1", {"train": left, "test": right}, True)
-    two.utt2audio_hash["toy_b_joy_001"] = one.utt2audio_hash["toy_a_joy_000"]
+        check_sides("fold 1", {"train": left, "test": right}, True, [])
+    twins = [("toy_a_joy_000", "toy_b_joy_001", 0.02)]
+    check_sides("fold 1", {"train": one, "test": two}, False, twins)
     with pytest.raises(UserError, match="the same audio, as toy_a_joy_000 and as toy_b_joy_001"):
-        check_sides("fold 1", {"train": one, "test": two}, True)
+        check_sides("fold 1", {"train": one, "test": two}, True, twins)
+
+
+def test_audio_is_shared_also_by_way_of_a_third(make_data):
+    one, two = make_data({"a": {"joy": 2}}), make_data({"b": {"joy": 2}})
+    # The third utterance that ties them is on neither side.
+    twins = [("toy_a_joy_001", "toy_c_joy_000", 0.0), ("toy_b_joy_001", "toy_c_joy_000", 0.1)]
+    assert shared_audio(one, two, twins) == [("toy_a_joy_001", "toy_b_joy_001")]
+    assert shared_audio(one, one, []) == []
+
+
+def test_deal_tests_everything_once_and_keeps_training_sets(make_data):
+    data = balanced(make_data, 6, each=4)
+    folds = split_si(data, FoldOptions(3))
+    dealt = deal(data, folds, 7)
+    assert len(dealt) == 7
+    for number, fold in enumerate(dealt):
+        source = folds[number % 3]
+        assert (fold["train"], fold["dev"]) == (source["train"], source["dev"])
+        assert fold["test"] <= source["test"]
+        assert {data.utt2emotion[utt] for utt in fold["test"]} == set(EMOTIONS)
+    tested = Counter(utt for fold in dealt for utt in fold["test"])
+    assert tested == Counter(data.utterances)
+    assert deal(data, folds, 3) == folds
+    with pytest.raises(UserError, match="fold 1 has only 24 utterances to test, and 25 folds"):
+        deal(data, folds, 75)
 
 
 @pytest.fixture
@@ -287,7 +330,11 @@ def test_writing_again_removes_old_folds_and_nothing_else(tmp_path, toy, labels)
         ({"protocol_name": "sd"}, "--protocol sd: unknown; there are: .*si"),
         ({"heldout": ["many"]}, "--heldout many: not among --in; there are: more toy"),
         ({"heldout": ["more", "toy"]}, "every corpus is held out"),
-        ({"options": FoldOptions(6)}, "corpus more has only 4 speaker"),
+        (
+            {"options": FoldOptions(7)},
+            "--num_folds 7: no corpus has so many.*at most --num_folds 6",
+        ),
+        ({"options": FoldOptions(2)}, "--num_folds 2: protocol si needs 3 or more"),
     ],
 )
 def test_make_folds_refuses(toy, labels, options, message):
@@ -304,7 +351,7 @@ def test_stage_2_must_have_run(tmp_path, make_data, labels):
     data = balanced(make_data, 5)
     data.utt2audio_hash = {}
     data.write(tmp_path / "x")
-    with pytest.raises(UserError, match="x: no utt2dur or utt2audio_hash; run .*format_audio"):
+    with pytest.raises(UserError, match="x: no utt2audio_hash; run .*format_audio"):
         make_folds([tmp_path / "x"], labels)
 
 
@@ -328,30 +375,67 @@ def test_the_same_audio_under_two_speakers_is_found(tmp_path, make_data, labels)
         make_folds([tmp_path / "x"], labels, "si", FoldOptions(3))
 
 
-def test_a_protocol_that_shares_speakers_is_audited(monkeypatch, toy, labels):
-    def halves(data, options):
-        utts = data.utterances
-        return [{"train": set(utts[::3]), "dev": set(utts[1::3]), "test": set(utts[2::3])}]
-
-    monkeypatch.setitem(PROTOCOLS, "halves", Protocol(halves, speaker_independent=False))
-    report = audit(make_folds(toy, labels, "halves"))
-    assert report["folds"][0]["shared_speakers"]["train test"][:2] == ["more_00", "more_01"]
-    assert "- fold 1, train and test: 10 shared speakers, the first is more_00" in to_markdown(
-        report
+def test_keep_together_is_the_way_out(tmp_path, make_data, labels):
+    data = balanced(make_data, 6)
+    data.utt2audio_hash["toy_04_joy_000"] = data.utt2audio_hash["toy_01_joy_003"]
+    data.write(tmp_path / "x")
+    with pytest.raises(UserError, match="the same audio.*--keep_together"):
+        make_folds([tmp_path / "x"], labels, "si", FoldOptions(3))
+    folds = make_folds([tmp_path / "x"], labels, "si", FoldOptions(3, keep_together=True))
+    for fold in folds.folds:
+        for side in fold.values():
+            assert len({"toy_01", "toy_04"} & set(side.speakers)) in (0, 2)
+    page = to_markdown(audit(folds))
+    assert "toy: kept on one side because they share audio: toy_01 toy_04" in page
+    assert (
+        "toy_01_joy_003 = toy_04_joy_000 (equal samples or fingerprints, **two speakers**)" in page
     )
-    monkeypatch.setitem(PROTOCOLS, "halves", Protocol(halves, speaker_independent=True))
+
+
+def test_fewer_speakers_than_folds_in_one_corpus(toy, labels):
+    folds = make_folds(toy, labels, "si", FoldOptions(6))
+    assert len(folds.folds) == 6
+    tested = Counter(utt for fold in folds.folds for utt in fold["test"].wav_scp)
+    assert len(tested) == 74
+    assert set(tested.values()) == {1}
+    assert "more: 4 fold(s), the experiment has 6" in to_markdown(audit(folds))
+
+
+def test_audio_that_heldout_shares_with_training(tmp_path, make_data, labels):
+    data, more = balanced(make_data, 4), make_data({"9": {"rage": 2}}, corpus="more", lang="fi")
+    more.utt2audio_hash["more_9_rage_001"] = data.utt2audio_hash["toy_02_joy_000"]
+    data.write(tmp_path / "x")
+    more.write(tmp_path / "y")
+    with pytest.raises(UserError, match="in heldout: the same audio"):
+        make_folds([tmp_path / "x", tmp_path / "y"], labels, "si", FoldOptions(4), ["more"])
+
+
+def test_num_folds_is_known_beforehand():
+    assert num_folds("si", ["a", "b"], FoldOptions(7)) == 7
+    assert num_folds("official", ["iemocap", "fesc", "cafe"], FoldOptions()) == 9
+    with pytest.raises(UserError, match="--protocol sd: unknown; there are: emobox official si"):
+        num_folds("sd", ["a"], FoldOptions())
+
+
+def test_a_protocol_that_shares_speakers_is_audited(monkeypatch, toy, labels):
+    def thirds(corpus, options):
+        utts = corpus.data.utterances
+        return Split([{"train": set(utts[::3]), "dev": set(utts[1::3]), "test": set(utts[2::3])}])
+
+    def protocol(**options):
+        return Protocol(thirds, lambda corpus, options: 1, **options)
+
+    monkeypatch.setitem(PROTOCOLS, "thirds", protocol(speaker_independent=False))
+    report = audit(make_folds(toy, labels, "thirds"))
+    assert report["folds"][0]["shared_speakers"]["train test"][:2] == ["more_00", "more_01"]
+    assert report["folds"][0]["tested_speakers"]["toy"] == {"test": 6, "in_train": 6}
+    page = to_markdown(report)
+    assert "- train and test share speakers: 10 in fold 1; the first is more_00" in page
+    assert "**toy is speaker-dependent under this protocol**" in page
+    assert "6 of 6 in fold 1" in page
+    monkeypatch.setitem(PROTOCOLS, "thirds", protocol(speaker_independent=True))
     with pytest.raises(UserError, match="fold 1: in train and in dev: speaker more_00"):
-        make_folds(toy, labels, "halves")
-
-
-def test_register_a_protocol(monkeypatch):
-    monkeypatch.setattr(folds_module, "PROTOCOLS", {})
-
-    @folds_module.protocol("mine", speaker_independent=True)
-    def split(data, options):
-        return []
-
-    assert folds_module.PROTOCOLS == {"mine": Protocol(split, True)}
+        make_folds(toy, labels, "thirds")
 
 
 def test_audit_counts(toy, labels):
@@ -365,16 +449,19 @@ def test_audit_counts(toy, labels):
         "hours": round(59 * 1.5 / 3600, 4),
         "speakers": 6,
         "left_out": {"odd": 5},
+        "rates": {16000: 59},
+        "notes": [],
+        "confounds": report["corpora"]["toy"]["confounds"],
     }
     for fold in report["folds"]:
         assert fold["test"]["emotions"]["en"] == {"anger": 6, "joy": 6, "calm": 6}
         assert sum(fold[side]["utterances"] for side in ("train", "dev", "test")) == 54 + 20
         assert not any(fold["shared_speakers"].values())
-        assert not any(fold["identical_audio"].values())
-    assert report["identical_audio"] == []
+        assert not any(fold["shared_audio"].values())
+    assert report["same_audio"] == []
     assert json.loads(json.dumps(report)) == json.loads(json.dumps(audit(folds)))
     page = to_markdown(report)
-    assert "| toy | en | folds | 59 | 54 | 0.02 | 6 | odd 5 |" in page
+    assert "| toy | en | folds | 59 | 54 | 0.02 | 6 | 16000 | odd 5 |" in page
     assert "None: no two sides" in page
 
 
@@ -392,28 +479,11 @@ def test_audit_names_what_is_out_of_balance_and_twins(tmp_path, make_data, label
     report = audit(make_folds([tmp_path / "x"], labels, "si", FoldOptions(3)))
     (entry,) = report["unbalanced"]
     assert (entry["emotion"], entry["utterances"], entry["speakers"]) == ("calm", 12, 2)
-    assert entry["share"] == 4
+    assert entry["mean"]["test"] == 4
     assert {(c["side"], c["count"]) for c in entry["counts"]} <= {
         (s, 0) for s in ("train", "dev", "test")
     }
     assert len(entry["counts"]) == 3, "the speaker without calm is somewhere in every fold"
     page = to_markdown(report)
-    assert "- toy_a_joy_000 = toy_a_joy_001" in page
+    assert "- toy_a_joy_000 = toy_a_joy_001 (equal samples" in page
     assert "- en calm: 12 utterances of 2 speakers" in page
-
-
-def test_command_line(tmp_path, toy, labels, capsys):
-    argv = ["--labels", str(labels.path), "--num_folds", "3", "--out", str(tmp_path / "f")]
-    argv += ["--in", *map(str, toy)]
-    main(argv)
-    assert "3 folds, 74 utterances, 3 emotions, 2 languages" in capsys.readouterr().out
-    report = json.loads((tmp_path / "f" / "audit.json").read_text())
-    assert report["seed"] == 0
-    first = {p: p.read_bytes() for p in (tmp_path / "f").rglob("*") if p.is_file()}
-    main(argv)
-    assert {p: p.read_bytes() for p in (tmp_path / "f").rglob("*") if p.is_file()} == first
-
-    # A failed run must not leave the audit of the one before.
-    with pytest.raises(UserError, match="only 4 speaker"):
-        main([*argv, "--num_folds", "5"])
-    assert not Path(tmp_path / "f" / "audit.json").exists()
