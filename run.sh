@@ -29,7 +29,9 @@ fs=16000             # Sampling rate after stage 2, Hz; the upstreams take 16000
 min_wav_duration=0.1 # Shorter utterances are rejected, seconds.
 max_wav_duration=30  # Longer utterances are rejected, seconds.
 max_rejects=0        # Number of rejected utterances a corpus may have.
-protocol=si          # How to split: si (speaker-independent folds).
+protocol=si          # How to split: si (speaker-independent), official or emobox.
+emobox_root=""       # A checkout of EmoBox, for protocol emobox.
+keep_together=false  # si: speakers with audio in common go to one side, instead of an error.
 num_folds=4          # Number of folds.
 folds=all            # Folds to run, e.g. "1 2".
 fold_seed=0          # Seed of the split.
@@ -76,7 +78,7 @@ usage() {
 
 options=" stage stop_stage skip_data_prep skip_train skip_eval skip_packing ngpu nj python datadir
  dumpdir expdir corpora heldout local_data_opts labels fs min_wav_duration max_wav_duration
- max_rejects protocol num_folds folds fold_seed
+ max_rejects protocol emobox_root keep_together num_folds folds fold_seed
  labelled_share upstream upstream_path upstream_mode pooling systems
  seeds teacher_init teacher_ensemble teacher_config student_config teacher_args student_args pack_system "
 while [ $# -gt 0 ]; do
@@ -128,7 +130,8 @@ run_stage() {
         --corpora "${corpora}" --heldout "${heldout}" --local_data_opts=" ${local_data_opts}" \
         --labels "${labels}" --fs "${fs}" --max_rejects "${max_rejects}" \
         --min_wav_duration "${min_wav_duration}" --max_wav_duration "${max_wav_duration}" \
-        --protocol "${protocol}" --num_folds "${num_folds}" --folds "${folds}" \
+        --protocol "${protocol}" --emobox_root "${emobox_root}" \
+        --keep_together "${keep_together}" --num_folds "${num_folds}" --folds "${folds}" \
         --fold_seed "${fold_seed}" --labelled_share "${labelled_share}" --upstream "${upstream}" --upstream_path "${upstream_path}" \
         --upstream_mode "${upstream_mode}" --pooling "${pooling}" --systems "${systems}" \
         --seeds "${seeds}" --teacher_init "${teacher_init}" \

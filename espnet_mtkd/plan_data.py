@@ -47,6 +47,9 @@ class DataPlan:
         self.frozen = options.upstream_mode == "frozen"
         for fold in set(self.folds) - set(every_fold):
             raise UserError(f"--folds {fold}: there are folds 1 to {options.num_folds}")
+        for name in ("keep_together", "teacher_ensemble"):
+            if getattr(options, name) not in ("true", "false"):
+                raise UserError(f"--{name} {getattr(options, name)}: must be true or false")
         if not 0 < options.labelled_share <= 1:
             raise UserError(
                 f"--labelled_share {options.labelled_share}: must be above 0, at most 1"
@@ -130,6 +133,10 @@ class DataPlan:
         argv += ["--num_folds", str(o.num_folds), "--seed", str(o.fold_seed)]
         if self.heldout:
             argv += ["--heldout", *self.heldout]
+        if o.keep_together == "true":
+            argv.append("--keep_together")
+        if o.emobox_root:
+            argv += ["--emobox_root", o.emobox_root]
         output = self.dumpdir / "folds" / tag
         argv += ["--out", str(output)]
         needs = tuple(jobs.values())

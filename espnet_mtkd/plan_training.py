@@ -85,6 +85,8 @@ class TrainingPlan(DataPlan):
 
         With ``--teacher_ensemble`` the teachers of all seeds teach together.
         """
+        if self.o.teacher_ensemble not in ("true", "false"):
+            raise UserError(f"--teacher_ensemble {self.o.teacher_ensemble}: must be true or false")
         ensemble = self.o.teacher_ensemble == "true" and len(self.seeds) > 1
         runs = [r for r in self.runs if r.fold == run.fold] if ensemble else [run]
         languages = {"ft": "all"} if kind == "ft" else {f"teacher_{k}": k for k in self.languages}

@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     if not 0 < args.share < 1:
         raise UserError(f"--share {args.share}: must be between 0 and 1")
+    if not list(args.folds_dir.glob("fold_*/train")):
+        raise UserError(f"--folds_dir {args.folds_dir}: has no fold_*/train; stage 3 makes them")
     shutil.copytree(args.folds_dir, args.output_dir, dirs_exist_ok=True)
     for fold in sorted(args.output_dir.glob("fold_*")):
         data = DataDir.load(fold / "train")

@@ -30,6 +30,8 @@ OPTIONS = {
     "num_folds": 4,
     "folds": "all",
     "fold_seed": 0,
+    "keep_together": "false",
+    "emobox_root": "",
     "labelled_share": 1.0,
     # models
     "upstream": "fbank_no_cmvn",

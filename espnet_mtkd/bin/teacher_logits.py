@@ -74,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{len(args.keys)} --keys need as many --speech, not {len(args.speech)}")
     sets = [(*s.rsplit(",", 1), keys) for s, keys in zip(args.speech, args.keys, strict=True)]
     keys = sorted(key for file in args.keys for key in read_map(file))
+    if args.dev_set is not None and not read_map(args.dev_set / "utt2emotion").keys() <= set(keys):
+        raise UserError(f"--dev_set {args.dev_set}: its utt2emotion must be one of --keys")
     opinions, emotions = [], None
     for name, _, folder in teachers:
         model, train_args = load_model(folder)

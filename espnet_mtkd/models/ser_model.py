@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
+from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.layers import LayerWeighting
 from espnet_mtkd.models.mixup import mixup
 from espnet_mtkd.models.pooling import AbsPooling
@@ -52,6 +53,11 @@ class ESPnetSERModel(AbsESPnetModel):
         self.normalize = normalize
         self.layer_weighting = layer_weighting
         self.head = head
+        for name, value in (("mixup", mixup), ("lid_lambda", lid_lambda)):
+            if value < 0:
+                raise UserError(f"model_conf: {name} {value}: must not be below 0")
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"model_conf: label_smoothing {label_smoothing}: must be in [0, 1)")
         self.label_smoothing = label_smoothing
         self.mixup = mixup
         self.lid_lambda = lid_lambda
@@ -136,7 +142,9 @@ class ESPnetSERModel(AbsESPnetModel):
             batch["language_posterior"] = heard.detach().softmax(-1)
         loss, stats = self.losses(logits, targets=targets, **batch)
         if heard is not None:
-            loss = loss + self.lid_lambda * F.cross_entropy(heard, language)
+            loss_lid = F.cross_entropy(heard, language)
+            loss = loss + self.lid_lambda * loss_lid
+            stats.update(loss=loss.detach(), loss_lid=loss_lid.detach())
             stats["lid_acc"] = (heard.argmax(-1) == language).float().mean()
         hypothesis = logits.argmax(-1)
         index = (language[known], emotion[known], hypothesis[known])

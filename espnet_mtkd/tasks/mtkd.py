@@ -95,7 +95,6 @@ class MTKDTask(SERTask):
             distill_loss=construct("distill_conf", MultiTeacherLoss, **conf),
             live_teachers=[load_teacher(folder, args.emotions) for folder in folders],
             **classifier,
-            **args.model_conf,
         )
 
 
@@ -103,7 +102,10 @@ def load_teacher(folder: str, emotions: list[str]) -> ESPnetSERModel:
     """Load a live teacher, which must know the emotions of the student in the same order."""
     teacher, _ = load_model(folder)
     if teacher.emotions != emotions:
-        raise UserError(f"teacher {folder} knows {teacher.emotions}, the student {emotions}")
+        raise UserError(
+            f"teacher {folder} knows {teacher.emotions}, the student {emotions}; both need the same "
+            "emotions in the same order"
+        )
     return teacher
 
 

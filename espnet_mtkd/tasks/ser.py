@@ -78,11 +78,16 @@ def read_names(value: str | Sequence[str] | None, option: str) -> list[str]:
 
 def construct(option: str, cls: type, *args: Any, **conf: Any) -> Any:
     """Build ``cls(*args, **conf)``; an option that it does not know is the user's mistake."""
+    check_options(option, cls, *args, **conf)
+    return cls(*args, **conf)
+
+
+def check_options(option: str, cls: type, *args: Any, **conf: Any) -> None:
+    """Check that ``cls(*args, **conf)`` is possible."""
     try:
         inspect.signature(cls).bind(*args, **conf)
     except TypeError as error:
         raise UserError(f"{option}: {error}; {cls.__name__}{inspect.signature(cls)}") from None
-    return cls(*args, **conf)
 
 
 class SERTask(AbsTask):
@@ -175,7 +180,7 @@ class SERTask(AbsTask):
 
     @classmethod
     def classifier(cls, args: argparse.Namespace) -> dict[str, Any]:
-        """Build the parts of a classifier; ``args`` become portable on the way."""
+        """Build the arguments of a classifier; ``args`` become portable on the way."""
         args.emotions = read_names(args.emotions, "emotions")
         args.languages = read_names(args.languages, "languages")
         if args.feats_info is not None:
@@ -203,7 +208,7 @@ class SERTask(AbsTask):
             args.normalize_conf = {}  # from here on the statistics are in the state dict
         layers = [args.layers] if isinstance(args.layers, int) else args.layers  # from a YAML file
         head = head_choices.get_class(args.head)
-        return dict(
+        parts = dict(
             emotions=args.emotions,
             languages=args.languages,
             frontend=frontend,
@@ -212,8 +217,12 @@ class SERTask(AbsTask):
             layer_weighting=LayerWeighting(frontend.num_layers, layers),
             head=construct("head_conf", head, shape[1], len(args.emotions), **args.head_conf),
         )
+        for name in parts.keys() & args.model_conf.keys():
+            raise UserError(f"model_conf: {name}: is an option of its own, --{name}")
+        check_options("model_conf", ESPnetSERModel, **parts, **args.model_conf)
+        return {**parts, **args.model_conf}
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> ESPnetSERModel:
         """Build the classifier."""
-        return construct("model_conf", ESPnetSERModel, **cls.classifier(args), **args.model_conf)
+        return ESPnetSERModel(**cls.classifier(args))

@@ -10,6 +10,7 @@ exec ../../../run.sh \
     --corpora "ravdess emodb emovo urdu" \
     --labels four \
     --num_folds 5 \
+    --keep_together true `# URDU has some recordings under the names of two speakers` \
     --upstream fbank_no_cmvn \
     --pooling stats \
     "$@"
