@@ -109,7 +109,7 @@ def format_utterance(utt_id: str, source: str, folder: Path, form: Form) -> Audi
     if not (pcm != pcm[0]).any():
         return Audio(utt_id, source, reject=f"silent: all samples are {pcm[0]}")
     if not ready:
-        with atomic_path(target) as temporary:
+        with atomic_path(target, sync=False) as temporary:
             soundfile.write(temporary, pcm, form.fs, format="FLAC", subtype="PCM_16")
     return Audio(
         utt_id,
@@ -182,6 +182,7 @@ def format_corpus(
     formed.utt2source = {audio.utt_id: _printable(data.wav_scp[audio.utt_id]) for audio in kept}
     formed.utt2audio_hash = {audio.utt_id: audio.audio_hash for audio in kept}
     formed.utt2fingerprint = {audio.utt_id: audio.fingerprint for audio in kept}
+    os.sync()  # once for all files, before wav.scp says that they are there
     formed.write(out)
     return results
 
@@ -240,11 +241,12 @@ def _read(source: str, form: Form) -> tuple[np.ndarray, int, bool]:
         raise _RejectError(f"unreadable: {error.error_string.strip()}") from None
     if len(samples) < claimed:
         raise _RejectError(f"truncated: breaks off after {len(samples)} of {claimed} samples")
-    if not np.isfinite(samples).all():
+    mono = sum(samples.T) / samples.shape[1]  # several times as fast as mean(axis=1)
+    if not np.isfinite(mono.sum(dtype=np.float64)):
         raise _RejectError("NaN or infinite samples")
     # wav.scp has one path a line, and a pipe in it would be a command.
     plain = _printable(source) == source == source.strip() and "|" not in source
-    return samples.mean(axis=1, dtype=np.float32), rate, ready and plain
+    return mono, rate, ready and plain
 
 
 def _check_file(source: str) -> None:

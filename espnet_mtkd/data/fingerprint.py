@@ -57,7 +57,8 @@ def fingerprint(samples: np.ndarray, fs: int) -> str:
     if len(frames) <= _LAG or (np.diff(edges) < 1).any():
         return _NONE
     window = np.hanning(size).astype(np.float32)
-    power = np.abs(scipy.fft.rfft(frames * window, length, axis=1)[:, : edges[-1]]) ** 2
+    spectrum = scipy.fft.rfft(frames * window, length, axis=1)[:, : edges[-1]]
+    power = spectrum.real**2 + spectrum.imag**2
     bands = np.add.reduceat(power, edges[:-1], axis=1)
     loudness = bands.sum(axis=1)
     if not loudness.max() > 0:

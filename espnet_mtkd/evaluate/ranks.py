@@ -57,9 +57,10 @@ def compare(names: Sequence[str], scores: np.ndarray, alpha: float = 0.05) -> di
     }
     if scores.shape[1] < 3 or scores.shape[0] < 2:
         return result
-    p = float(stats.friedmanchisquare(*scores.T).pvalue)
+    equal = bool((ranks == ranks[0]).all())  # the statistic may be 0 / 0
+    p = math.nan if equal else float(stats.friedmanchisquare(*scores.T).pvalue)
     difference = critical_difference(scores.shape[1], scores.shape[0], alpha)
-    result["friedman_p"] = None if math.isnan(p) else p  # all equal
+    result["friedman_p"] = None if math.isnan(p) else p
     result["critical_difference"] = difference
     order = sorted(range(len(names)), key=lambda i: (ranks[i], names[i]))
     end_before = 0

@@ -15,6 +15,8 @@ from espnet_mtkd.models.mixup import mixup
 from espnet_mtkd.models.pooling import AbsPooling
 from espnet_mtkd.models.upstream import Upstream
 
+SAMPLE_RATE = 16000  # of every upstream, Hz
+
 
 class ESPnetSERModel(AbsESPnetModel):
     """Speech emotion classifier of one or many languages.
@@ -29,6 +31,7 @@ class ESPnetSERModel(AbsESPnetModel):
         label_smoothing: of the cross-entropy; default 0.
         lid_lambda: weight of the cross-entropy of a language head, which lets the model tell the
             language as well; default 0, no such head.
+        max_duration: what comes later in a waveform is not heard, seconds; default None, all of it.
         mixup: parameter of :func:`~espnet_mtkd.models.mixup.mixup`; default 0, no mixing.
     """
 
@@ -44,6 +47,7 @@ class ESPnetSERModel(AbsESPnetModel):
         label_smoothing: float = 0.0,
         mixup: float = 0.0,
         lid_lambda: float = 0.0,
+        max_duration: float | None = None,
     ) -> None:
         super().__init__()
         self.emotions = list(emotions)
@@ -61,6 +65,7 @@ class ESPnetSERModel(AbsESPnetModel):
         self.label_smoothing = label_smoothing
         self.mixup = mixup
         self.lid_lambda = lid_lambda
+        self.max_samples = None if max_duration is None else round(max_duration * SAMPLE_RATE)
         self.language_head = None
         if lid_lambda > 0:
             size = pooling.output_size(frontend.output_size())
@@ -76,6 +81,8 @@ class ESPnetSERModel(AbsESPnetModel):
         """
         if speech.dim() == 3:
             return speech
+        if self.max_samples is not None:
+            speech_lengths = speech_lengths.clamp(max=self.max_samples)
         states, lengths = self.frontend(speech[:, : int(speech_lengths.max())], speech_lengths)
         pooled = [self.pooling(h, n) for h, n in zip(states, lengths, strict=True)]
         return torch.stack(pooled, dim=1)

@@ -164,9 +164,13 @@ class FeatureStore:
     def index(self) -> dict[str, str]:
         """Return where each entry is, as a Kaldi index has it."""
         entries: dict[str, str] = {}
-        for scp in sorted(self.folder.glob("*.scp")):
+        for scp in self._shards():
             entries.update(read_map(scp))
         return entries
+
+    def _shards(self) -> list[Path]:
+        # [!.]: not the unfinished ones of a process at work, or of one that was killed.
+        return sorted(self.folder.glob("[!.]*.scp"))
 
     def write_shard(
         self,
@@ -282,7 +286,7 @@ class FeatureStore:
             most, Python and torch included) and ``feature_bytes`` on disk.
         """
         total = {"cpu_seconds": 0.0, "audio_seconds": 0.0, "peak_memory": 0.0, "feature_bytes": 0.0}
-        for scp in sorted(self.folder.glob("*.scp")):
+        for scp in self._shards():
             entries = read_map(scp)
             share = sum(sha in hashes for sha in entries) / len(entries)
             if share == 0:

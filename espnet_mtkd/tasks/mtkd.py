@@ -103,8 +103,8 @@ def load_teacher(folder: str, emotions: list[str]) -> ESPnetSERModel:
     teacher, _ = load_model(folder)
     if teacher.emotions != emotions:
         raise UserError(
-            f"teacher {folder} knows {teacher.emotions}, the student {emotions}; both need the same "
-            "emotions in the same order"
+            f"teacher {folder} knows {teacher.emotions}, the student {emotions}; both need "
+            "the same emotions in the same order"
         )
     return teacher
 

@@ -218,7 +218,7 @@ class SERTask(AbsTask):
             head=construct("head_conf", head, shape[1], len(args.emotions), **args.head_conf),
         )
         for name in parts.keys() & args.model_conf.keys():
-            raise UserError(f"model_conf: {name}: is an option of its own, --{name}")
+            raise UserError(f"model_conf: {name}: has an option outside of model_conf")
         check_options("model_conf", ESPnetSERModel, **parts, **args.model_conf)
         return {**parts, **args.model_conf}
 
