@@ -43,7 +43,7 @@ class Plan(TrainingPlan):
             "emotions": (split / "emotions").read_text(encoding="utf-8").split(),
             "label_set": Path(self.o.labels).stem,
             "protocol": self.o.protocol,
-            "num_folds": self.o.num_folds,
+            "num_folds": self.num_folds,
             "folds": [int(fold) for fold in self.folds],
             "seeds": self.seeds,
             "teachers": [f"teacher_{language}" for language in self.languages],

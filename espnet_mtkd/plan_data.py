@@ -8,6 +8,8 @@ import shlex
 from functools import cached_property
 from pathlib import Path
 
+from espnet_mtkd.data.folds import num_folds
+from espnet_mtkd.data.protocol import FoldOptions
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import PACKAGE, Job
 from espnet_mtkd.systems import ROOT, System, find_file
@@ -16,7 +18,11 @@ SYNTHETIC = ("mini_ser",)
 # What of the package decides the output of a stage.
 CODE = {
     "data": (PACKAGE / "data", PACKAGE / "errors.py"),
-    "features": (PACKAGE / "models", PACKAGE / "data" / "ark.py"),
+    "features": (
+        PACKAGE / "models",
+        PACKAGE / "tasks" / "extraction.py",
+        PACKAGE / "data" / "ark.py",
+    ),
     "training": (PACKAGE / "models", PACKAGE / "tasks", PACKAGE / "distill"),
     "evaluation": (PACKAGE / "evaluate",),
 }
@@ -42,11 +48,18 @@ class DataPlan:
         self.seeds = [int(seed) for seed in options.seeds.split()]
         if options.upstream_mode not in ("frozen", "finetune"):
             raise UserError(f"--upstream_mode {options.upstream_mode}: must be frozen or finetune")
-        every_fold = [str(k) for k in range(1, options.num_folds + 1)]
+        count = FoldOptions(
+            options.num_folds,
+            options.fold_seed,
+            Path(options.emobox_root) if options.emobox_root else None,
+        )
+        # How many there are is the protocol's to say; --num_folds is for `si`.
+        self.num_folds = num_folds(options.protocol, self.corpora, count)
+        every_fold = [str(k) for k in range(1, self.num_folds + 1)]
         self.folds = every_fold if options.folds == "all" else options.folds.split()
         self.frozen = options.upstream_mode == "frozen"
         for fold in set(self.folds) - set(every_fold):
-            raise UserError(f"--folds {fold}: there are folds 1 to {options.num_folds}")
+            raise UserError(f"--folds {fold}: there are folds 1 to {self.num_folds}")
         for name in ("keep_together", "teacher_ensemble"):
             if getattr(options, name) not in ("true", "false"):
                 raise UserError(f"--{name} {getattr(options, name)}: must be true or false")
@@ -116,14 +129,16 @@ class DataPlan:
             for name in ("fs", "min_wav_duration", "max_wav_duration", "max_rejects"):
                 argv += [f"--{name}", str(getattr(self.o, name))]
             free = ("--nj", str(self.o.nj))
-            jobs[corpus] = self._job("format_audio", output, 2, argv, (data,), "data", free=free)
+            jobs[corpus] = self._job(
+                "format_audio", output, 2, argv, (data,), "data", free=free, cmd=self.o.train_cmd
+            )
         return jobs
 
     @cached_property
     def split(self) -> Job:
         """Stage 3: folds and their audit."""
         o = self.o
-        tag = "_".join([*self.corpora, Path(o.labels).stem, f"{o.protocol}{o.num_folds}"])
+        tag = "_".join([*self.corpora, Path(o.labels).stem, f"{o.protocol}{self.num_folds}"])
         if self.heldout:
             tag += "_without_" + "_".join(self.heldout)
         labels = find_file(o.labels if "/" in o.labels else f"conf/labels/{o.labels}.yaml")
@@ -135,12 +150,14 @@ class DataPlan:
             argv += ["--heldout", *self.heldout]
         if o.keep_together == "true":
             argv.append("--keep_together")
-        if o.emobox_root:
+        inputs = [labels]
+        if o.protocol == "emobox":
             argv += ["--emobox_root", o.emobox_root]
+            inputs.append(Path(o.emobox_root))
         output = self.dumpdir / "folds" / tag
         argv += ["--out", str(output)]
         needs = tuple(jobs.values())
-        return self._job("make_folds", output, 3, argv, needs, "data", inputs=(labels,))
+        return self._job("make_folds", output, 3, argv, needs, "data", inputs=tuple(inputs))
 
     @cached_property
     def sets(self) -> Job:
@@ -172,8 +189,19 @@ class DataPlan:
             argv += ["--upstream", o.upstream, "--pooling", o.pooling]
             if self.upstream_path is not None:
                 argv += ["--upstream_path", self.upstream_path]
+            # Corpora are done side by side; more cores than corpora share the work of each.
+            free = ("--nj", str(max(1, o.nj // len(self.audio))))
             jobs.append(
-                self._job("extract_features", output, 4, argv, (audio,), "features", inputs=inputs)
+                self._job(
+                    "extract_features",
+                    output,
+                    4,
+                    argv,
+                    (audio,),
+                    "features",
+                    inputs=inputs,
+                    free=free,
+                )
             )
         output = self.dumpdir / "feats" / tag / self.sets.output.name
         argv = ["--feats_dir", *(str(job.output) for job in jobs)]

@@ -66,12 +66,17 @@ class TrainingPlan(DataPlan):
         multilingual = o.teacher_init == "multilingual"
         teaches = multilingual or any(system.teachers == "ft" for system in self.systems)
         wanted = any(system.name == "ft" for system in self.systems)
+        ft = System.read("ft")
+        if ft.teachers != "none":
+            raise UserError(
+                f"conf/systems/ft.yaml: teachers {ft.teachers}: must be none; others start from ft"
+            )
         foundations: dict[Run, dict[str, Job]] = {}
         for run in self.runs:
             jobs: dict[str, Job] = {}
             if teaches or wanted:
                 # As a teacher, or as what teachers start from, it is due before the students.
-                jobs["ft"] = self._train(run, "ft", 5 if teaches else 7, system=System.read("ft"))
+                jobs["ft"] = self._train(run, "ft", 5 if teaches else 7, system=ft)
             for language in self.languages:
                 init = jobs["ft"] if multilingual else None
                 jobs[f"teacher_{language}"] = self._train(
@@ -85,8 +90,6 @@ class TrainingPlan(DataPlan):
 
         With ``--teacher_ensemble`` the teachers of all seeds teach together.
         """
-        if self.o.teacher_ensemble not in ("true", "false"):
-            raise UserError(f"--teacher_ensemble {self.o.teacher_ensemble}: must be true or false")
         ensemble = self.o.teacher_ensemble == "true" and len(self.seeds) > 1
         runs = [r for r in self.runs if r.fold == run.fold] if ensemble else [run]
         languages = {"ft": "all"} if kind == "ft" else {f"teacher_{k}": k for k in self.languages}

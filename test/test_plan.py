@@ -6,10 +6,13 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from espnet_mtkd.bin.run_stage import OPTIONS, get_parser
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.plan import Plan
+from espnet_mtkd.systems import ROOT, read_yaml
+from espnet_mtkd.tasks.mtkd import read_teachers
 
 ALL_SYSTEMS = "ft kd mtkd_uniform mtkd_cosine_batch mtkd"
 
@@ -27,7 +30,7 @@ def make_plan(languages: str = "en fi fr", **options) -> Plan:
     """A plan whose stage 3 is done."""
     plan = Plan(make_options(**options))
     if languages:
-        folder = plan.split.output
+        folder = plan.sets.output
         (folder / "heldout").mkdir(parents=True, exist_ok=True)
         (folder / "languages").write_text("\n".join(languages.split()) + "\n")
         (folder / "emotions").write_text("anger\nneutral\n")
@@ -168,6 +171,185 @@ def test_trainings_resume():
     assert all(job.resumes and value(job, "--resume") == "true" for job in jobs)
 
 
+# ---- teachers: what they start from, ensembles, live -----------------------------------------
+
+
+def test_specialists_start_from_the_multilingual_model(tmp_path):
+    plan = make_plan(systems="mtkd", folds="1", teacher_init="multilingual")
+    models = by_name(plan)
+    assert names(plan.stage(5)) == ["ft", "teacher_en", "teacher_fi", "teacher_fr"]
+    for language in ("en", "fi", "fr"):
+        job = models[f"teacher_{language}"]
+        assert models["ft"] in job.needs
+        assert value(job, "--init_param") == "exp/fold_1/seed_0/ft/valid.uar.best.pth"
+        assert f"fold_1/train_{language}/utt2emotion" in " ".join(job.argv)
+        config = yaml.safe_load(Path(value(job, "--config")).read_text())
+        assert config == read_yaml(ROOT / "conf" / "train_specialist.yaml")
+    for name in ("ft", "mtkd"):
+        assert "--init_param" not in models[name].argv
+        config = yaml.safe_load(Path(value(models[name], "--config")).read_text())
+        assert config.items() >= read_yaml(ROOT / "conf" / "train_frozen.yaml").items()
+    assert plan.experiment()["systems"] == ["ft", "mtkd"]
+
+
+def test_specialists_of_every_seed_start_from_their_own():
+    plan = make_plan(systems="mtkd", folds="1", seeds="3 5", teacher_init="multilingual")
+    for seed in (3, 5):
+        job = by_name(plan, "1", seed)["teacher_fi"]
+        assert value(job, "--init_param") == f"exp/fold_1/seed_{seed}/ft/valid.uar.best.pth"
+
+
+def test_teachers_have_a_config_of_their_own(tmp_path):
+    (tmp_path / "own.yaml").write_text("max_epoch: 7\n")
+    for init in ("scratch", "multilingual"):
+        models = by_name(make_plan(teacher_init=init, teacher_config="own.yaml"))
+        config = Path(value(models["teacher_fi"], "--config")).read_text()
+        assert yaml.safe_load(config) == {"max_epoch": 7}
+        assert "optim" in yaml.safe_load(Path(value(models["ft"], "--config")).read_text())
+
+
+def teachers_of(job) -> list[list[str]]:
+    return [job.argv[i + 1].split(",") for i, word in enumerate(job.argv) if word == "--teacher"]
+
+
+def test_the_teachers_of_all_seeds_teach_together():
+    options = dict(systems="ft kd mtkd", seeds="0 4", teacher_ensemble="true")
+    plan = make_plan("de en", **options)
+    for run in plan.runs:
+        seeds = {s: by_name(plan, run.fold, s) for s in (0, 4)}
+        mono, ft = plan.logits[run, "monolingual"], plan.logits[run, "ft"]
+        assert teachers_of(mono) == [
+            [f"teacher_{k}.{s}", k, f"exp/fold_{run.fold}/seed_{s}/teacher_{k}"]
+            for s in (0, 4)
+            for k in ("de", "en")
+        ]
+        expected = [seeds[s][f"teacher_{k}"] for s in (0, 4) for k in ("de", "en")]
+        assert mono.needs == tuple(expected)
+        assert teachers_of(ft) == [
+            [f"ft.{s}", "all", f"exp/fold_{run.fold}/seed_{s}/ft"] for s in (0, 4)
+        ]
+        assert ft.needs == (seeds[0]["ft"], seeds[4]["ft"])
+        assert mono in plan.models[run]["mtkd"].needs and ft in plan.models[run]["kd"].needs
+
+
+@pytest.mark.parametrize("options", [{"seeds": "4"}, {"seeds": "0 4", "teacher_ensemble": "false"}])
+def test_teachers_of_one_seed_keep_their_names(options):
+    plan = make_plan("de en", **{"teacher_ensemble": "true", **options})
+    names_of = [t[0] for t in teachers_of(plan.logits[plan.runs[0], "monolingual"])]
+    assert names_of == ["teacher_de", "teacher_en"]
+
+
+def own_system(name: str, text: str) -> None:
+    path = Path("conf/systems") / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_live_teachers_need_no_logits():
+    own_system("alive", "teachers: monolingual\nteaching: live\nweighting: label\n")
+    plan = make_plan("de en", systems="alive", folds="1")
+    assert plan.stage(6) == [] and names(plan.stage(7)) == ["alive"]
+    models = by_name(plan)
+    job = models["alive"]
+    teachers = models["teacher_de"], models["teacher_en"]
+    assert job.needs == (plan.split, *teachers, plan.features[-1])
+    assert job.argv[1] == "espnet_mtkd.bin.mtkd_train"
+    assert not any("teacher_logits" in word or "logits" in word for word in job.argv)
+    path = Path(value(job, "--teachers"))
+    assert path.name == "alive.teachers" and path in job.inputs
+    assert read_teachers(str(path)) == [
+        (f"teacher_{k}", k, f"exp/fold_1/seed_0/teacher_{k}") for k in ("de", "en")
+    ]
+    config = yaml.safe_load(Path(value(job, "--config")).read_text())
+    assert config["weighting"] == "label" and not {"teachers", "teaching"} & config.keys()
+
+
+def test_live_beside_cached_and_an_ensemble_of_live_teachers():
+    own_system("alive", "teachers: ft\nteaching: live\nweighting: uniform\n")
+    plan = make_plan("de en", systems="alive mtkd", seeds="0 1", teacher_ensemble="true", folds="1")
+    assert names(plan.stage(6)) == 2 * ["logits_monolingual"]
+    job = by_name(plan, "1", 1)["alive"]
+    assert read_teachers(value(job, "--teachers")) == [
+        (f"ft.{s}", "all", f"exp/fold_1/seed_{s}/ft") for s in (0, 1)
+    ]
+    assert {by_name(plan, "1", s)["ft"] for s in (0, 1)} <= set(job.needs)
+
+
+def test_a_change_of_a_teacher_redoes_its_live_student():
+    own_system("alive", "teachers: monolingual\nteaching: live\nweighting: label\n")
+    before, after = (
+        by_name(make_plan("de en", systems="alive", teacher_args=args))["alive"].key
+        for args in ("", "--max_epoch 3")
+    )
+    assert before != after
+
+
+def test_similarity_reads_what_stage_6_measures():
+    plan = make_plan(systems="mtkd_similarity mtkd", folds="1")
+    logits = plan.logits[plan.runs[0], "monolingual"]
+    assert value(logits, "--dev_set") == str(plan.runs[0].sets / "dev")
+    keys = [logits.argv[i + 1] for i, word in enumerate(logits.argv) if word == "--keys"]
+    assert keys == [str(plan.runs[0].sets / side / "utt2emotion") for side in ("train", "dev")]
+    config = yaml.safe_load(Path(value(by_name(plan)["mtkd_similarity"], "--config")).read_text())
+    assert config["weighting_conf"] == {
+        "tau": 0.1,
+        "relevance": "exp/fold_1/seed_0/logits_monolingual/relevance",
+    }
+    other = yaml.safe_load(Path(value(by_name(plan)["mtkd"], "--config")).read_text())
+    assert "weighting_conf" not in other
+
+
+def test_a_relevance_of_ones_own_stays():
+    conf = "weighting_conf: {relevance: typology}\n"
+    own_system("mine", f"teachers: monolingual\nweighting: similarity\n{conf}")
+    job = by_name(make_plan(systems="mine"))["mine"]
+    config = yaml.safe_load(Path(value(job, "--config")).read_text())
+    assert config["weighting_conf"] == {"relevance": "typology"}
+
+
+# ---- few labels ------------------------------------------------------------------------------
+
+
+def test_all_labels_need_no_copy_of_the_folds():
+    plan = make_plan()
+    assert plan.sets is plan.split and names(plan.stage(3)) == ["mini_ser_four_si2"]
+
+
+def test_hidden_labels():
+    plan = make_plan("de en", systems="ft kd mtkd", folds="1", labelled_share=0.25, fold_seed=3)
+    split, hidden = plan.stage(3)
+    assert (split, hidden) == (plan.split, plan.sets) and hidden.needs == (split,)
+    assert hidden.argv[1] == "espnet_mtkd.bin.hide_labels"
+    assert hidden.output == split.output.with_name("mini_ser_four_si2_0.25")
+    assert value(hidden, "--folds_dir") == str(split.output)
+    assert value(hidden, "--output_dir") == str(hidden.output)
+    assert (value(hidden, "--share"), value(hidden, "--seed")) == ("0.25", "3")
+    models, fold = by_name(plan), hidden.output / "fold_1"
+    train_sets = {"ft": "train", "teacher_de": "train_de", "teacher_en": "train_en"}
+    for name, job in models.items():
+        train = train_sets.get(name, "train_all")  # students hear the unlabelled speech as well
+        dev = train.replace("train", "dev") if name in train_sets else "dev"
+        data = [w.split(",")[0] for i, w in enumerate(job.argv) if job.argv[i - 1].endswith("type")]
+        expected = {str(fold / s / f) for s in (train, dev) for f in ("utt2emotion", "utt2lang")}
+        assert {path for path in data if path.startswith(str(fold))} == expected
+        assert value(job, "--train_shape_file") == str(fold / train / "utt2emotion")
+        assert f"stats_file={plan.features[-1].output}/fold_1/{train}.npz" in job.argv
+        assert hidden in job.needs and split not in job.needs
+    for kind in ("ft", "monolingual"):
+        argv = plan.logits[plan.runs[0], kind].argv
+        keys = [argv[i + 1] for i, word in enumerate(argv) if word == "--keys"]
+        assert keys == [str(fold / name / "utt2emotion") for name in ("train_all", "dev")]
+    assert all(str(hidden.output) in " ".join(job.argv) for job in plan.predictions)
+    assert plan.features[-1].needs[-1] == hidden
+    assert value(plan.features[-1], "--folds_dir") == str(hidden.output)
+    assert plan.experiment()["folds_dir"] == str(hidden.output)
+
+
+def test_two_shares_have_two_places():
+    outputs = {make_plan(labelled_share=share).sets.output for share in (0.1, 0.25, 0.5, 1.0)}
+    assert len(outputs) == 4
+
+
 # ---- how options act -------------------------------------------------------------------------
 
 
@@ -288,6 +470,11 @@ def test_package():
             {"corpora": "emodb", "corpus_root": ["EMODB=/nowhere"]},
             "corpus emodb: EMODB='/nowhere' is no folder",
         ),
+        ({"teacher_init": "ft"}, "--teacher_init ft: must be scratch or multilingual"),
+        ({"teacher_ensemble": "yes"}, "--teacher_ensemble yes: must be true or false"),
+        ({"teacher_config": "conf/x.yaml"}, "conf/x.yaml: no such file"),
+        ({"labelled_share": 0.0}, "--labelled_share 0.0: must be above 0, at most 1"),
+        ({"labelled_share": 1.5}, "--labelled_share 1.5: must be above 0, at most 1"),
         ({"upstream_mode": "forzen"}, "--upstream_mode forzen: must be frozen or finetune"),
         ({"labels": "five"}, "conf/labels/five.yaml: no such file"),
         ({"student_config": "conf/x.yaml"}, "conf/x.yaml: no such file"),
@@ -301,9 +488,22 @@ def test_mistakes(options, message):
             _ = [job.key for job in plan.stage(number)]
 
 
-def test_models_need_the_folds():
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_models_need_the_folds(share):
     with pytest.raises(UserError, match="languages: no such file; run with --stage 3 first"):
-        make_plan(languages="").stage(5)
+        make_plan(languages="", labelled_share=share).stage(5)
+
+
+def test_ft_has_no_teachers():
+    own_system("ft", "teachers: monolingual\nweighting: uniform\n")
+    with pytest.raises(UserError, match="ft.yaml: teachers monolingual: must be none; others"):
+        make_plan(systems="ft").stage(7)
+
+
+def test_a_system_of_unknown_teaching():
+    own_system("odd", "teachers: ft\nteaching: alive\n")
+    with pytest.raises(UserError, match="odd.yaml: teaching 'alive': must be cached or live"):
+        make_plan(systems="odd")
 
 
 @pytest.mark.parametrize("number", [0, 11, 13, 99])

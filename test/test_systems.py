@@ -25,12 +25,14 @@ def write(path: str, text: str) -> Path:
 
 def test_the_systems_of_the_design_are_there():
     assert {"ft", "kd", "mtkd_uniform", "mtkd_cosine_batch", "mtkd"} <= set(SHIPPED)
+    assert {"mtkd_lid", "mtkd_similarity", "paper_exact"} <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_system_is_complete(name):
     from espnet_mtkd.distill.loss import MultiTeacherLoss
     from espnet_mtkd.distill.weighting import WEIGHTINGS
+    from espnet_mtkd.models.mtkd_model import SCHEDULES
 
     system = System.read(name)
     options = dict(system.options)
@@ -38,11 +40,18 @@ def test_every_system_is_complete(name):
     if system.teachers == "none":
         assert options == {}
         return
-    WEIGHTINGS[options.pop("weighting")]([0, 1], **options.pop("weighting_conf", {}))
+    weighting, weighting_conf = options.pop("weighting"), options.pop("weighting_conf", {})
+    if weighting == "similarity":  # the plan knows where the file is
+        weighting_conf["relevance"] = str(write("relevance", "a de 0.5\nb de 0.6\n"))
+    WEIGHTINGS[weighting]([("a", "de"), ("b", "all")], ["de"], **weighting_conf)
     conf = options.pop("distill_conf")
     assert 0 < conf.pop("kd_lambda") < 1
+    assert conf.pop("lambda_schedule", "constant") in SCHEDULES
     MultiTeacherLoss(**conf)
-    assert options == {}
+    model_conf = options.pop("model_conf", {})
+    if weighting == "lid":
+        assert model_conf.pop("lid_lambda") > 0
+    assert model_conf == options == {}
 
 
 def test_teachers_of_the_shipped_systems():
@@ -74,6 +83,18 @@ def test_a_system_with_no_known_teachers(text):
     write("conf/systems/odd.yaml", text)
     with pytest.raises(UserError, match="odd.yaml: teachers .*: must be none, monolingual or ft"):
         System.read("odd")
+
+
+@pytest.mark.parametrize("text", ["alive", "[live]"])
+def test_a_system_with_an_unknown_way_of_teaching(text):
+    write("conf/systems/odd.yaml", f"teachers: ft\nteaching: {text}\n")
+    with pytest.raises(UserError, match="odd.yaml: teaching .*: must be cached or live"):
+        System.read("odd")
+
+
+def test_live_teaching():
+    write("conf/systems/alive.yaml", "teachers: ft\nteaching: live\nweighting: uniform\n")
+    assert System.read("alive") == System("alive", "ft", "live", {"weighting": "uniform"})
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from espnet_mtkd.data.datadir import write_map
 from espnet_mtkd.data.files import write_text
 from espnet_mtkd.errors import UserError, cli
@@ -52,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--nj {args.nj}: must be at least 1")
     check_upstream(args.upstream, args.upstream_path)
     output = Path(args.output_dir)
+    torch.set_num_threads(1)  # processes use the cores better, and a forked one has no threads
     recordings = read_recordings(args.data_dir)
     key = store_key(args.upstream, args.upstream_path, args.pooling, args.bits)
     store = FeatureStore(Path(args.store_dir or output.parent / ".store") / key, args.bits)

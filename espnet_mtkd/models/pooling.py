@@ -9,6 +9,9 @@ from espnet2.legacy.nets.pytorch_backend.nets_utils import make_pad_mask
 class AbsPooling(torch.nn.Module):
     """Pool the frames of one layer: (Batch, Frames, D) and valid frames (Batch,) to (Batch, P)."""
 
+    def __init__(self) -> None:
+        super().__init__()  # torch's own takes any argument, and so would pooling_conf
+
     def output_size(self, input_size: int) -> int:
         """Size P of the pooled vector for frames of size ``input_size``."""
         raise NotImplementedError

@@ -62,6 +62,8 @@ class ESPnetSERModel(AbsESPnetModel):
                 raise UserError(f"model_conf: {name} {value}: must not be below 0")
         if not 0 <= label_smoothing < 1:
             raise UserError(f"model_conf: label_smoothing {label_smoothing}: must be in [0, 1)")
+        if max_duration is not None and max_duration <= 0:
+            raise UserError(f"model_conf: max_duration {max_duration}: must be above 0")
         self.label_smoothing = label_smoothing
         self.mixup = mixup
         self.lid_lambda = lid_lambda

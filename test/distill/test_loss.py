@@ -157,3 +157,51 @@ def test_standardised_logits_have_mean_zero_and_deviation_one(case):
 def test_bad_options(options, message):
     with pytest.raises(UserError, match=message):
         MultiTeacherLoss(**options)
+
+
+# ---- a temperature for each teacher ------------------------------------------------------------
+
+TEMPERATURES = [1.0, 2.0, 5.0]
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("reduction", ["batchmean", "mean"])
+def test_temperature_of_each_teacher(case, standardize, reduction):
+    z, t, w = case
+    # The loss is a sum over the teachers: each alone, with its own temperature and its weights.
+    expected = sum(
+        reference(z, t[:, [k]], w[:, [k]], temperature, standardize, reduction == "mean")
+        for k, temperature in enumerate(TEMPERATURES)
+    )
+    loss = MultiTeacherLoss(TEMPERATURES, standardize, reduction)
+    assert compute(loss, z, t, w) == pytest.approx(expected, rel=1e-5)
+
+
+def test_equal_temperatures_are_one_temperature(case):
+    several, one = MultiTeacherLoss([3.0] * K), MultiTeacherLoss(3.0)
+    assert compute(several, *case) == pytest.approx(compute(one, *case), rel=1e-12)
+
+
+def test_temperatures_belong_to_their_teachers(case):
+    z, t, w = case
+    order = [2, 0, 1]
+    moved = MultiTeacherLoss([TEMPERATURES[i] for i in order])
+    expected = compute(MultiTeacherLoss(TEMPERATURES), z, t, w)
+    assert compute(moved, z, t[:, order], w[:, order]) == pytest.approx(expected)
+    assert compute(MultiTeacherLoss(TEMPERATURES[::-1]), z, t, w) != pytest.approx(expected)
+
+
+@pytest.mark.parametrize("temperature", [[2.0], [2.0, 1.0], [1.0] * (K + 1)])
+def test_as_many_temperatures_as_teachers(case, temperature):
+    message = f"temperature: {len(temperature)} values for {K} teachers"
+    with pytest.raises(UserError, match=message):
+        compute(MultiTeacherLoss(temperature), *case)
+
+
+def test_no_temperature_may_be_zero():
+    with pytest.raises(UserError, match=r"temperature \[2.0, 0\]: must be above 0"):
+        MultiTeacherLoss([2.0, 0])
+
+
+def test_nothing_of_the_loss_is_stored():
+    assert MultiTeacherLoss(TEMPERATURES).state_dict() == {}

@@ -303,7 +303,8 @@ def test_ten_points_make_a_factor_of_e(build):
 
 def test_similarity_of_an_ensemble(build, tmp_path):
     cast = [("a.0", "de"), ("a.1", "de"), ("ft.0", "all")]
-    lines = [f"{t} {k} {v}\n" for k in LANGUAGES for (t, _), v in zip(cast, (0.5, 0.7, 0.6))]
+    uar = {"a.0": 0.5, "a.1": 0.7, "ft.0": 0.6}
+    lines = [f"{t} {k} {v}\n" for k in LANGUAGES for t, v in uar.items()]
     (tmp_path / "own").write_text("".join(lines) + "another en 0.9\n")
     w = apply(build("similarity", cast, relevance=str(tmp_path / "own"), tau=1.0), language=[0])
     torch.testing.assert_close(w, torch.tensor([softmax(0.5, 0.7, 0.6)]))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -17,11 +19,12 @@ from espnet_mtkd.models.upstream import Upstream
 
 EMOTIONS, LANGUAGES = ["anger", "neutral", "sadness"], ["de", "en"]
 TEACHERS = ["teacher_de", "teacher_en"]
+CAST = list(zip(TEACHERS, LANGUAGES, strict=True))
 B, P = 6, 5
 
 
-def parts() -> dict:
-    torch.manual_seed(0)
+def parts(seed: int = 0, **options) -> dict:
+    torch.manual_seed(seed)
     frontend = Upstream("hf_hubert_custom", "/unused", num_layers=2, hidden_size=P, num_params=9)
     return dict(
         emotions=EMOTIONS,
@@ -31,17 +34,27 @@ def parts() -> dict:
         normalize=Standardize((2, P)),
         layer_weighting=LayerWeighting(2),
         head=LinearHead(P, len(EMOTIONS), 4),
+        **options,
     )
 
 
-def build(weighting: str = "language", kd_lambda: float = 0.5, **loss) -> ESPnetMTKDModel:
+def build(weighting: str = "language", kd_lambda: float = 0.5, **options) -> ESPnetMTKDModel:
+    """A student; options of the loss go there."""
+    keys = ("temperature", "standardize", "reduction")
+    loss = {key: options.pop(key) for key in keys if key in options}
+    own = {k: options.pop(k) for k in ("lambda_schedule", "live_teachers") if k in options}
     return ESPnetMTKDModel(
         TEACHERS,
-        WEIGHTINGS[weighting]([0, 1]),
+        WEIGHTINGS[weighting](CAST, LANGUAGES),
         MultiTeacherLoss(**loss),
         kd_lambda,
-        **parts(),
+        **own,
+        **parts(**options),
     )
+
+
+def live_teachers() -> list[ESPnetSERModel]:
+    return [ESPnetSERModel(**parts(seed)) for seed in (11, 12)]
 
 
 def make_batch(seed: int = 0, size: int = B) -> dict[str, torch.Tensor]:
@@ -91,8 +104,8 @@ def test_mean_weights_of_an_epoch(monkeypatch):
     rows, languages = [], []
     inner = type(model.weighting).forward
 
-    def spy(self, student, teachers, emotion, language):
-        weights = inner(self, student, teachers, emotion, language)
+    def spy(self, student, teachers, emotion, language, posterior):
+        weights = inner(self, student, teachers, emotion, language, posterior)
         rows.append(weights)
         languages.append(language)
         return weights
@@ -122,13 +135,15 @@ def test_no_weights_for_a_language_that_did_not_come():
     assert keys == {"weight_en_teacher_de", "weight_en_teacher_en"}
 
 
-@pytest.mark.parametrize("weighting", ["cosine", "cosine_batch"])
+@pytest.mark.parametrize("weighting", ["cosine", "cosine_batch", "lid"])
 def test_weights_carry_no_gradient(weighting):
-    model, batch = build(weighting, kd_lambda=1.0, standardize=False), make_batch()
+    model = build(weighting, kd_lambda=1.0, standardize=False, lid_lambda=0.1)
+    batch = make_batch()
     model(**batch)[0].backward()
     z = model.logits(batch["speech"], batch["speech_lengths"]).detach()
     with torch.no_grad():
-        weights = model.weighting(z, batch["teacher_logits"], None, None)
+        heard = model.language_head(model.embed(batch["speech"], batch["speech_lengths"]))
+        weights = model.weighting(z, batch["teacher_logits"], None, None, heard.softmax(-1))
     # With fixed weights T^2 sum_k w_k KL(p_k || q) has the gradient T (q - sum_k w_k p_k).
     t = batch["teacher_logits"].numpy()
     mixture = (weights.numpy()[..., None] * softmax(t / 2, -1)).sum(1)
@@ -147,3 +162,190 @@ def test_teachers_logits_of_another_shape():
 def test_lambda_out_of_range(kd_lambda):
     with pytest.raises(UserError, match=f"kd_lambda {kd_lambda}: must be between 0 and 1"):
         build(kd_lambda=kd_lambda)
+
+
+# ---- lambda over the training ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shares"),
+    [
+        ("constant", [1, 1, 1, 1]),
+        ("linear", [1, 0.75, 0.5, 0]),
+        ("cosine", [1, (1 + math.sqrt(0.5)) / 2, 0.5, 0]),
+    ],
+)
+def test_lambda_by_progress(schedule, shares):
+    model, batch = build(kd_lambda=0.8, lambda_schedule=schedule), make_batch()
+    for progress, share in zip((0, 0.25, 0.5, 1), shares, strict=True):
+        model.begin_epoch(progress)
+        loss, stats, _ = model(**batch)
+        part = 0.8 * share
+        expected = (1 - part) * float(stats["loss_ce"]) + part * float(stats["loss_kd"])
+        assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_before_the_first_epoch_lambda_is_the_first(monkeypatch):
+    batch = make_batch()
+    linear, constant = build(lambda_schedule="linear"), build()
+    assert linear(**batch)[0].item() == constant(**batch)[0].item()
+
+
+def test_unknown_schedule():
+    with pytest.raises(UserError, match="lambda_schedule 'step': must be one of constant, linear"):
+        build(lambda_schedule="step")
+
+
+# ---- hidden labels, language head --------------------------------------------------------------
+
+
+def test_teachers_teach_utterances_with_a_hidden_label():
+    model, batch = build("label", kd_lambda=0.4), make_batch()
+    batch["emotion"][2:] = -1
+    loss, stats, _ = model(**batch)
+    loss.backward()
+    z = model.logits(batch["speech"], batch["speech_lengths"]).detach()
+    ce = torch.nn.functional.cross_entropy(z[:2], batch["emotion"][:2, 0])
+    weights = model.weighting(z, batch["teacher_logits"], batch["emotion"].flatten(), None)
+    assert (weights[2:] == 0.5).all() and (weights[:2] != 0.5).all()
+    kd = model.distill_loss(z, batch["teacher_logits"], weights)
+    assert float(stats["loss_ce"]) == pytest.approx(ce.item(), rel=1e-6)
+    assert float(stats["loss_kd"]) == pytest.approx(kd.item(), rel=1e-6)
+    assert loss.item() == pytest.approx(0.6 * ce.item() + 0.4 * kd.item(), rel=1e-6)
+    assert model.confusion.sum() == 2
+
+
+def test_no_label_at_all_leaves_the_teachers():
+    model, batch = build(kd_lambda=0.4), make_batch()
+    batch["emotion"][:] = -1
+    loss, stats, _ = model(**batch)
+    loss.backward()
+    assert float(stats["loss_ce"]) == 0
+    assert loss.item() == pytest.approx(0.4 * float(stats["loss_kd"]), rel=1e-6)
+    gradients = [p.grad for p in model.parameters()]
+    assert all(g.isfinite().all() for g in gradients) and any((g != 0).any() for g in gradients)
+
+
+def test_language_head_beside_the_teachers():
+    model, batch = build("lid", kd_lambda=0.4, lid_lambda=0.2), make_batch()
+    loss, stats, _ = model(**batch)
+    x = model.embed(batch["speech"], batch["speech_lengths"])
+    heard = model.language_head(x)
+    lid = torch.nn.functional.cross_entropy(heard, batch["language"].flatten()).item()
+    posterior = heard.detach().softmax(-1)  # teacher k is that of language k
+    kd = model.distill_loss(model.head(x), batch["teacher_logits"], posterior).item()
+    assert float(stats["loss_kd"]) == pytest.approx(kd, rel=1e-5)
+    expected = 0.6 * float(stats["loss_ce"]) + 0.4 * kd + 0.2 * lid
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert float(stats["loss"]) == loss.item()
+    assert 0 <= float(stats["lid_acc"]) <= 1
+    loss.backward()  # the head learns the language, not what would suit the teachers' part
+    expected = 0.2 * (posterior - torch.eye(2)[batch["language"].flatten()]).mean(0)
+    torch.testing.assert_close(model.language_head.bias.grad, expected)
+
+
+def test_lid_without_a_language_head():
+    with pytest.raises(UserError, match="lid needs a language head"):
+        build("lid")(**make_batch())
+
+
+# ---- live teachers -----------------------------------------------------------------------------
+
+
+def test_live_is_cached_where_nothing_is_random():
+    teachers, batch = live_teachers(), make_batch()
+    with torch.no_grad():
+        x = batch["speech"], batch["speech_lengths"]
+        opinions = torch.stack([t.logits(*x) for t in teachers], 1)
+    batch["teacher_logits"] = opinions
+    cached, live = build("cosine"), build("cosine", live_teachers=teachers)
+    expected, expected_stats, _ = cached(**batch)
+    for key in [key for key in batch if key.startswith("teacher")]:
+        del batch[key]
+    loss, stats, _ = live(**batch)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    assert stats.keys() == expected_stats.keys() == {"loss", "loss_ce", "loss_kd", "acc"}
+    expected.backward(), loss.backward()
+    for a, b in zip(live.parameters(), cached.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, atol=1e-5, rtol=1e-5)
+
+
+def test_live_teachers_are_guests():
+    teachers = live_teachers()
+    before = [{k: v.clone() for k, v in t.state_dict().items()} for t in teachers]
+    student, plain = build(live_teachers=teachers, mixup=0.5), build()
+    batch = {k: v for k, v in make_batch().items() if not k.startswith("teacher")}
+    student.train()
+    optimizer = torch.optim.SGD(student.parameters(), lr=1.0)
+    for _ in range(2):
+        optimizer.zero_grad()
+        student(**batch)[0].backward()
+        optimizer.step()
+    for teacher, state in zip(teachers, before, strict=True):
+        assert not any(module.training for module in teacher.modules())
+        assert not any(p.requires_grad or p.grad is not None for p in teacher.parameters())
+        assert teacher.confusion.sum() == 0
+        for key, value in teacher.state_dict().items():
+            assert torch.equal(value, state[key])
+    theirs = {id(p) for t in teachers for p in (*t.parameters(), *t.buffers())}
+    assert not theirs & {id(p) for p in (*student.parameters(), *student.buffers())}
+    assert student.state_dict().keys() == plain.state_dict().keys()
+    assert student.count_params() == plain.count_params()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_live_teachers_hear_what_the_student_hears(monkeypatch, share):
+    teachers = live_teachers()
+    student = build(live_teachers=teachers, mixup=share).train()
+    heard: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+    for name, model in (("student", student), ("a", teachers[0]), ("b", teachers[1])):
+        inner = model.embed
+
+        def spy(speech, lengths, name=name, inner=inner):
+            heard.setdefault(name, []).append((speech, lengths))
+            return inner(speech, lengths)
+
+        monkeypatch.setattr(model, "embed", spy)
+    batch = {k: v for k, v in make_batch().items() if not k.startswith("teacher")}
+    student(**batch)
+    (speech, lengths), *more = heard["student"]
+    assert not more and torch.equal(speech, batch["speech"]) == (share == 0)
+    for name in ("a", "b"):
+        (theirs, their_lengths), *more = heard[name]
+        assert not more and torch.equal(theirs, speech) and torch.equal(their_lengths, lengths)
+
+
+def test_mixture_by_hand(monkeypatch):
+    student, batch = (
+        build(live_teachers=live_teachers(), mixup=0.5, standardize=False),
+        make_batch(),
+    )
+    batch = {k: v for k, v in batch.items() if not k.startswith("teacher")}
+    student.train()
+    half, partner = torch.full((B,), 0.75), torch.tensor([1, 2, 3, 4, 5, 0])
+    monkeypatch.setattr(torch, "randperm", lambda n, device=None: partner)
+    monkeypatch.setattr(torch.distributions.Beta, "sample", lambda self, shape: 1 - half)
+    loss, stats, _ = student(**batch)
+    speech = 0.75 * batch["speech"] + 0.25 * batch["speech"][partner]
+    targets = torch.eye(3)[batch["emotion"].flatten()]
+    targets = 0.75 * targets + 0.25 * targets[partner]
+    with torch.no_grad():
+        z = student.logits(speech, batch["speech_lengths"])
+        opinions = student.ask_teachers(speech, batch["speech_lengths"])
+        weights = torch.eye(2)[batch["language"].flatten()]
+        kd = student.distill_loss(z, opinions, weights).item()
+    ce = -(targets * z.log_softmax(-1)).sum(-1).mean().item()
+    assert float(stats["loss_ce"]) == pytest.approx(ce, rel=1e-5)
+    assert float(stats["loss_kd"]) == pytest.approx(kd, rel=1e-5)
+
+
+def test_nothing_is_mixed_in_evaluation():
+    batch = {k: v for k, v in make_batch().items() if not k.startswith("teacher")}
+    student = build(live_teachers=live_teachers(), mixup=0.5).eval()
+    plain = ESPnetSERModel(**parts()).eval()
+    assert student(**batch)[0].item() == plain(**batch)[0].item()
+
+
+def test_mixup_wants_live_teachers():
+    with pytest.raises(UserError, match="mixup needs live teachers .*teaching: live"):
+        build(mixup=0.2)

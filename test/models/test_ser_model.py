@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import recall_score
 
+from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.head import LinearHead
 from espnet_mtkd.models.layers import LayerWeighting, Standardize
 from espnet_mtkd.models.pooling import MeanPooling, StatsPooling
@@ -85,6 +86,15 @@ def test_logits_do_not_depend_on_the_batch(frontends, upstream):
 
 
 @torch.no_grad()
+def test_what_comes_after_max_duration_is_not_heard(frontends):
+    model, whole = (build(frontends["wav2vec2"], **x) for x in ({"max_duration": 0.3}, {}))
+    wavs = utterances(0.2, 0.9, 0.45)
+    cut = [wav[:4800] for wav in wavs]
+    torch.testing.assert_close(model.logits(*padded(wavs)), whole.logits(*padded(cut)))
+    assert not torch.allclose(model.logits(*padded(wavs)), whole.logits(*padded(wavs)))
+
+
+@torch.no_grad()
 def test_weighting_the_pooled_layers_is_pooling_the_weighted_layers(frontends):
     model = build(frontends["wav2vec2"])
     model.normalize = None
@@ -114,7 +124,7 @@ def run_epoch(model: ESPnetSERModel, monkeypatch: pytest.MonkeyPatch, *data, siz
     outputs = []
     for batch in batches(*data, size):
         logits = batch.pop("logits")
-        monkeypatch.setattr(model, "logits", lambda *args, value=logits: value)
+        monkeypatch.setattr(model.head, "forward", lambda _, value=logits: value)
         outputs.append(model(**batch))
     return model.end_epoch(), outputs
 
@@ -178,6 +188,111 @@ def test_cross_entropy_by_hand(frontends, monkeypatch, answers, smoothing):
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     assert float(stats["loss"]) == pytest.approx(expected, rel=1e-5)
     assert float(weight) == 60
+
+
+# ---- hidden labels -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_hidden_labels_have_no_part_in_loss_and_scores(frontends, monkeypatch, answers, smoothing):
+    model = build(frontends["fbank_no_cmvn"], label_smoothing=smoothing)
+    logits, emotion, language = answers
+    hidden = emotion.copy()
+    hidden[::3] = -1
+    some = [a[hidden >= 0] for a in answers]
+    expected, [(loss, stats, _)] = run_epoch(model, monkeypatch, *some, size=60)
+    epoch, [(masked, masked_stats, weight)] = run_epoch(
+        model, monkeypatch, logits, hidden, language, size=60
+    )
+    assert epoch == expected and model.confusion.sum() == len(some[0])
+    assert masked.item() == pytest.approx(loss.item(), rel=1e-6)
+    assert float(masked_stats["acc"]) == pytest.approx(float(stats["acc"]))
+    assert float(weight) == 60
+
+
+def test_a_batch_without_any_label(frontends):
+    model = build(frontends["fbank_no_cmvn"], lid_lambda=0.0)
+    size = model.head[0].in_features
+    loss, stats, _ = model(
+        speech=torch.randn(5, 1, size),
+        speech_lengths=torch.ones(5, dtype=torch.long),
+        emotion=torch.full((5, 1), -1),
+        language=torch.tensor([[0], [1], [2], [0], [1]]),
+    )
+    loss.backward()
+    assert loss.item() == 0 and stats["acc"].isnan()  # ESPnet's means leave it out
+    assert all((p.grad == 0).all() for p in model.head.parameters())
+    assert model.confusion.sum() == 0
+
+
+def test_mixed_with_a_hidden_label_is_hidden(frontends):
+    model = build(frontends["fbank_no_cmvn"])
+    logits = torch.randn(3, 4)
+    targets = torch.tensor([[1.0, 0, 0, 0], [0.6, 0, 0, 0], [0, 0.3, 0.7, 0]])
+    loss, _ = model.losses(logits, targets)
+    log_p = logits.log_softmax(-1)
+    expected = -(log_p[0, 0] + 0.3 * log_p[2, 1] + 0.7 * log_p[2, 2]) / 2
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+# ---- language head -----------------------------------------------------------------------------
+
+
+def language_batch(size: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return dict(
+        speech=torch.randn(6, 1, size, generator=generator),
+        speech_lengths=torch.ones(6, dtype=torch.long),
+        emotion=torch.tensor([[0], [1], [2], [3], [-1], [1]]),
+        language=torch.tensor([[0], [1], [2], [2], [0], [0]]),
+    )
+
+
+def test_language_head_adds_its_cross_entropy(frontends):
+    model = build(frontends["fbank_no_cmvn"], lid_lambda=0.3)
+    batch = language_batch(model.head[0].in_features)
+    loss, stats, _ = model(**batch)
+    with torch.no_grad():
+        x = model.embed(batch["speech"], batch["speech_lengths"])
+        heard = x @ model.language_head.weight.T + model.language_head.bias
+        log_p, log_l = model.head(x).log_softmax(-1).numpy(), heard.log_softmax(-1).numpy()
+    language = batch["language"].flatten().numpy()
+    # All languages are known, one emotion is not.
+    lid = -np.mean(log_l[np.arange(6), language])
+    rows = [0, 1, 2, 3, 5]
+    ce = -np.mean(log_p[rows, batch["emotion"].flatten().numpy()[rows]])
+    assert loss.item() == pytest.approx(ce + 0.3 * lid, rel=1e-5)
+    assert float(stats["loss"]) == loss.item()  # what is reported is what is minimised
+    assert float(stats["loss_lid"]) == pytest.approx(lid, rel=1e-5)
+    assert float(stats["lid_acc"]) == pytest.approx(np.mean(log_l.argmax(1) == language))
+    loss.backward()
+    assert model.language_head.weight.grad.abs().sum() > 0
+
+
+def test_language_head_changes_no_logits(frontends):
+    with_head = build(frontends["fbank_no_cmvn"], lid_lambda=0.3)
+    without = build(frontends["fbank_no_cmvn"])
+    new = {"language_head.weight", "language_head.bias"}
+    assert with_head.state_dict().keys() - without.state_dict().keys() == new
+    x = language_batch(without.head[0].in_features)
+    without.load_state_dict({k: v for k, v in with_head.state_dict().items() if k not in new})
+    speech = x["speech"], x["speech_lengths"]
+    assert torch.equal(with_head.logits(*speech), without.logits(*speech))
+    assert "lid_acc" not in without(**x)[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mixup": -0.1}, "model_conf: mixup -0.1: must not be below 0"),
+        ({"lid_lambda": -1}, "model_conf: lid_lambda -1: must not be below 0"),
+        ({"max_duration": 0}, "model_conf: max_duration 0: must be above 0"),
+        ({"label_smoothing": 1.0}, r"model_conf: label_smoothing 1.0: must be in \[0, 1\)"),
+    ],
+)
+def test_options_out_of_range(frontends, options, message):
+    with pytest.raises(UserError, match=message):
+        build(frontends["fbank_no_cmvn"], **options)
 
 
 def test_count_params(checkpoints, frontends):

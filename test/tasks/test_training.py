@@ -10,6 +10,8 @@ import pytest
 import torch
 import yaml
 
+from espnet_mtkd.data.datadir import read_map, write_map
+from espnet_mtkd.data.labels import HIDDEN
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.tasks.inference import load_model, logits_of
 from espnet_mtkd.tasks.mtkd import MTKDTask, read_teachers
@@ -119,6 +121,94 @@ def test_layers_from_command_line_and_file(toy, train, tmp_path):
         assert load_model(tmp_path / "x")[0].layer_weighting.chosen == chosen
 
 
+# ---- schedules, hidden labels, language head, specialists --------------------------------------
+
+
+@pytest.mark.parametrize(("schedule", "shares"), [("linear", [1, 0.5, 0]), ("cosine", [1, 0.5, 0])])
+def test_lambda_follows_its_schedule_over_the_epochs(train, schedule, shares):
+    conf = ("--distill_conf", "kd_lambda=0.6", "--distill_conf", f"lambda_schedule={schedule}")
+    history = history_of(train(*conf, student=True))
+    for phases, share in zip(history.values(), shares, strict=True):
+        for stats in (phases["train"], phases["valid"]):
+            part = 0.6 * share
+            mixed = (1 - part) * stats["loss_ce"] + part * stats["loss_kd"]
+            assert stats["loss"] == pytest.approx(mixed, rel=1e-4)
+
+
+def test_one_epoch_of_a_schedule(train):
+    options = ("--distill_conf", "lambda_schedule=linear", "--max_epoch", "1")
+    stats = history_of(train(*options, student=True))["1"]["train"]
+    mixed = 0.5 * stats["loss_ce"] + 0.5 * stats["loss_kd"]
+    assert stats["loss"] == pytest.approx(mixed, rel=1e-4)
+
+
+def test_a_model_with_a_language_head(toy, train):
+    options = ("--weighting", "lid", "--model_conf", "lid_lambda=0.1", "--optim_conf", "lr=0.05")
+    folder = train(*options, "--max_epoch", "8", student=True)
+    history = history_of(folder)
+    for phases in history.values():
+        for stats in (phases["train"], phases["valid"]):
+            parts = 0.5 * stats["loss_ce"] + 0.5 * stats["loss_kd"] + 0.1 * stats["loss_lid"]
+            assert stats["loss"] == pytest.approx(parts, rel=1e-4)
+            assert 0 <= stats["lid_acc"] <= 1
+    first, last = history["1"]["train"], history["8"]["train"]
+    assert last["loss_lid"] < 0.9 * first["loss_lid"]
+    assert last["weight_fi_teacher_fi"] + last["weight_fi_teacher_en"] == pytest.approx(1)
+    model, args = load_model(folder)
+    assert model.language_head.out_features == 2 and args.model_conf == {"lid_lambda": 0.1}
+    state = torch.load(folder / "valid.uar.best.pth")
+    assert torch.equal(model.language_head.weight, state["language_head.weight"])
+
+
+@pytest.fixture
+def hidden_toy(own_toy):
+    """The toy with every label hidden but ten."""
+    path = own_toy.folder / "train" / "utt2emotion"
+    emotions = {utt: record[0] for utt, record in own_toy.records["train"].items()}
+    kept = set(sorted(emotions)[::4])
+    write_map(path, {utt: e if utt in kept else HIDDEN for utt, e in emotions.items()})
+    own_toy.kept = kept
+    return own_toy
+
+
+def test_training_with_hidden_labels(hidden_toy, tmp_path):
+    argv = hidden_toy.argv(tmp_path / "x", "--max_epoch", "2", "--batch_size", "4", student=True)
+    MTKDTask.main(cmd=argv)
+    history = history_of(tmp_path / "x")
+    for phases in history.values():
+        for key in ("loss", "loss_ce", "loss_kd", "acc", "uar"):
+            assert np.isfinite(phases["train"][key]) and np.isfinite(phases["valid"][key])
+    state = torch.load(tmp_path / "x" / "2epoch.pth")
+    assert all(value.isfinite().all() for value in state.values())
+
+
+def test_without_teachers_a_hidden_label_teaches_nothing(hidden_toy, tmp_path):
+    # In one batch: the same as a training set of the labelled utterances.
+    more = ("--batch_size", "100", "--max_epoch", "2", "--head_conf", "dropout=0.0")
+    SERTask.main(cmd=hidden_toy.argv(tmp_path / "hidden", *more))
+    for name in ("utt2emotion", "utt2lang"):
+        path = hidden_toy.folder / "train" / name
+        records = read_map(path)
+        write_map(path, {utt: v for utt, v in records.items() if utt in hidden_toy.kept})
+    SERTask.main(cmd=hidden_toy.argv(tmp_path / "few", *more))
+    a, b = (torch.load(tmp_path / name / "2epoch.pth") for name in ("hidden", "few"))
+    for key in a:
+        torch.testing.assert_close(a[key], b[key], atol=1e-5, rtol=1e-4)
+    train, few = (history_of(tmp_path / x)["1"]["train"] for x in ("hidden", "few"))
+    assert train["uar"] == pytest.approx(few["uar"]) and train["acc"] == pytest.approx(few["acc"])
+
+
+def test_a_specialist_starts_from_the_multilingual_model(toy, teacher, train):
+    best = teacher / "valid.uar.best.pth"
+    options = ("--init_param", str(best), "--max_epoch", "1", "--optim_conf", "lr=0.0")
+    other = ("--normalize_conf", f"stats_file={toy.folder / 'own.npz'}")
+    stats = dict(np.load(toy.folder / "stats.npz"))
+    np.savez(toy.folder / "own.npz", **{**stats, "sum": stats["sum"] + 1})
+    state = torch.load(train(*options, *other) / "1epoch.pth")
+    # Its standardisation as well: the head has been trained on that.
+    assert all(torch.equal(state[key], value) for key, value in torch.load(best).items())
+
+
 # ---- interrupted and resumed -------------------------------------------------------------------
 
 
@@ -134,11 +224,13 @@ def without_times(history):
     }
 
 
-@pytest.mark.parametrize("student", [False, True])
-def test_interrupted_and_resumed_is_the_same_to_the_bit(train, student):
-    whole = train("--max_epoch", "4", name="whole", student=student)
-    train("--max_epoch", "2", name="parts", student=student)
-    parts = train("--max_epoch", "4", name="parts", student=student)
+@pytest.mark.parametrize("kind", ["classifier", "cached", "live"])
+def test_interrupted_and_resumed_is_the_same_to_the_bit(train, live, kind):
+    more = ("--model_conf", "mixup=0.4") if kind == "live" else ()
+    model = dict(student=kind == "cached", live=live if kind == "live" else None)
+    whole = train("--max_epoch", "4", *more, name="whole", **model)
+    train("--max_epoch", "2", *more, name="parts", **model)
+    parts = train("--max_epoch", "4", *more, name="parts", **model)
     assert (whole / "4epoch.pth").read_bytes() == (parts / "4epoch.pth").read_bytes()
     assert same_model(whole, parts)
     keys = ("time", "_mem", "GB")  # what depends on the machine and the moment
@@ -248,6 +340,7 @@ def test_unknown_label(own_toy, tmp_path, file, message):
         (("--feats_info", "/nowhere"), "--feats_info /nowhere: no such file"),
         (("--normalize_conf", "stats_file=/nowhere"), "stats_file /nowhere: no such file"),
         (("--layers", "2"), r"layers \[2\]: the upstream has layers 0 to 1"),
+        (("--model_conf", "mixup=-1"), "model_conf: mixup -1: must not be below 0"),
     ],
 )
 def test_bad_options_of_a_classifier(toy, tmp_path, options, message):
@@ -261,6 +354,19 @@ def test_bad_options_of_a_classifier(toy, tmp_path, options, message):
         (("--teachers", "/nowhere"), "--teachers /nowhere: must be a file"),
         (("--distill_conf", "temperature=0"), "temperature 0: must be above 0"),
         (("--distill_conf", "reduction=sum"), "reduction 'sum'"),
+        (("--distill_conf", "lambda_schedule=step"), "lambda_schedule 'step': must be one of"),
+        (("--distill_conf", "temperature=[1,2,3]"), "temperature: 3 values for 2 teachers"),
+        (("--model_conf", "mixup=0.2"), "model_conf: mixup needs live teachers"),
+        (("--weighting", "lid"), "lid needs a language head: set model_conf: lid_lambda"),
+        (
+            ("--weighting", "similarity"),
+            "^weighting_conf: missing a required argument: 'relevance'",
+        ),
+        (("--weighting", "fixed"), "^weighting_conf: missing a required argument: 'matrix'"),
+        (
+            ("--weighting", "fixed", "--weighting_conf", "matrix={en: {teacher_x: 1}}"),
+            "matrix: en: .*teacher_x.*: must give some of teacher_en, teacher_fi a weight",
+        ),
         (("--distill_conf", "kd_lambda=2"), "kd_lambda 2: must be between 0 and 1"),
         (
             ("--weighting", "cosine", "--weighting_conf", "tau=0"),
@@ -271,6 +377,33 @@ def test_bad_options_of_a_classifier(toy, tmp_path, options, message):
 def test_bad_options_of_a_student(toy, tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         MTKDTask.main(cmd=toy.argv(tmp_path / "x", *options, student=True))
+
+
+@pytest.mark.parametrize("student", [False, True])
+@pytest.mark.parametrize(
+    "option", ["frontend_conf", "pooling_conf", "normalize_conf", "head_conf", "model_conf"]
+)
+def test_an_option_that_a_part_does_not_have(toy, tmp_path, option, student):
+    task = MTKDTask if student else SERTask
+    argv = toy.argv(tmp_path / "x", f"--{option}", "warmth=3", student=student)
+    with pytest.raises(UserError, match=f"^{option}: .*'warmth'") as error:
+        task.main(cmd=argv)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("option", ["weighting_conf", "distill_conf"])
+def test_an_option_that_distillation_does_not_have(toy, tmp_path, option):
+    argv = toy.argv(tmp_path / "x", f"--{option}", "warmth=3", student=True)
+    with pytest.raises(UserError, match=f"^{option}: .*'warmth'") as error:
+        MTKDTask.main(cmd=argv)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("student", [False, True])
+def test_a_part_is_no_option_of_the_model(toy, tmp_path, student):
+    argv = toy.argv(tmp_path / "x", "--model_conf", "head=mlp", student=student)
+    with pytest.raises(UserError, match="model_conf: head: has an option outside of model_conf"):
+        (MTKDTask if student else SERTask).main(cmd=argv)
 
 
 @pytest.mark.parametrize("weighting", ["languages", "cosine-batch"])
@@ -297,6 +430,7 @@ def test_fewer_teachers_than_logits(own_toy, tmp_path):
     [
         ("a en\nb\n", "teachers:2: must hold a teacher's name, its language"),
         ("a en x\nb fi\n", "teachers:2: must hold"),
+        ("a en\nb fi x\n", "teachers:2: must hold .* for all teachers or for none, its folder"),
         ("a en\na fi\n", "at least one teacher, and none twice"),
         ("", "at least one teacher"),
     ],
@@ -320,3 +454,11 @@ def test_labels_become_indices():
     data = preprocess("u1", {"emotion": "y", "speech": np.zeros(3)})
     assert data["emotion"].tolist() == [1] and data["emotion"].dtype == np.int64
     assert data["speech"].shape == (3,)
+
+
+def test_a_hidden_emotion_becomes_minus_one():
+    preprocess = LabelPreprocessor(True, {"emotion": ["x", "y"], "language": ["en"]})
+    data = preprocess("u1", {"emotion": HIDDEN, "language": "en"})
+    assert data["emotion"].tolist() == [-1] and data["emotion"].dtype == np.int64
+    with pytest.raises(UserError, match="utterance u1: language '<hidden>' is not one of en"):
+        preprocess("u1", {"language": HIDDEN})
