@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# shellcheck disable=SC2034 # options are read by name
 # Multilingual speech emotion recognition by multi-teacher distillation: the whole recipe.
 # ./run.sh --help lists stages and options.
 set -euo pipefail
@@ -50,6 +51,7 @@ teacher_config=""       # Training of the teachers; default: student_config, con
 student_config=conf/train_frozen.yaml # Training of the students.
 teacher_args=""         # More ESPnet options for the teachers, e.g. "--max_epoch 50".
 student_args=""         # More ESPnet options for the students.
+benchmark_config=""     # Upstreams to compare in stage 11, e.g. whisper: a file in conf/benchmark/.
 pack_system=""          # Student to pack; default: mtkd, or else the last of --systems.
 
 stages() {
@@ -59,7 +61,7 @@ Stages:
    2  audio to 16 kHz mono, with checks      8  inference
    3  folds and their audit                  9  scores: RESULTS.md, results.json
    4  features of a frozen upstream         10  report: report.html
-   5  train the teachers                    11  (upstream benchmark, to come)
+   5  train the teachers                    11  compare upstreams (--benchmark_config)
    6  logits of the teachers                12  pack a student
                                             13  (upload, to come)
 EOF
@@ -76,11 +78,8 @@ usage() {
     }' "${here}/run.sh" | awk -F'\t' 'NF == 1 { print } NF == 2 { printf "%-44s %s\n", $1, $2 }'
 }
 
-options=" stage stop_stage skip_data_prep skip_train skip_eval skip_packing ngpu nj python datadir
- dumpdir expdir corpora heldout local_data_opts labels fs min_wav_duration max_wav_duration
- max_rejects protocol emobox_root keep_together num_folds folds fold_seed
- labelled_share upstream upstream_path upstream_mode pooling systems
- seeds teacher_init teacher_ensemble teacher_config student_config teacher_args student_args pack_system "
+# The same lines are the list of the options.
+options=" $(sed -nE '/^# General/,/^stages/s/^([a-z_]+)=.*/\1/p' "${here}/run.sh" | tr '\n' ' ')"
 while [ $# -gt 0 ]; do
     name=${1#--}
     case $1 in
@@ -91,7 +90,7 @@ while [ $# -gt 0 ]; do
     value=${2-}
     [ $# -ge 2 ] || { echo "error: $1 needs a value" >&2 && exit 1; }
     name=${name//-/_}
-    case ${options//$'\n'/ } in
+    case ${options} in
         *" ${name} "*) ;;
         *) echo "error: unknown option $1; ./run.sh --help lists them" >&2 && exit 1 ;;
     esac
@@ -122,24 +121,25 @@ for corpus in ${corpora} ${heldout}; do
     roots+=(--corpus_root "${variable}=${!variable:-}")
 done
 
+plan_options=("${roots[@]}" --nj "${nj}" --train_cmd="${train_cmd}" --cuda_cmd="${cuda_cmd}"
+    --decode_cmd="${decode_cmd}" --command="${start_command}")
+for name in ${options}; do
+    case ${name} in
+        stage | stop_stage | skip_* | nj | python | benchmark_config) ;; # not the plan's
+        # In one word and with a blank, since a value may start with a dash.
+        local_data_opts | *_args) plan_options+=("--${name}= ${!name}") ;;
+        *) plan_options+=("--${name}" "${!name}") ;;
+    esac
+done
 run_stage() {
     local began=${SECONDS}
     log "stage $1: $2"
-    python -m espnet_mtkd.bin.run_stage "$1" "${roots[@]}" \
-        --datadir "${datadir}" --dumpdir "${dumpdir}" --expdir "${expdir}" \
-        --corpora "${corpora}" --heldout "${heldout}" --local_data_opts=" ${local_data_opts}" \
-        --labels "${labels}" --fs "${fs}" --max_rejects "${max_rejects}" \
-        --min_wav_duration "${min_wav_duration}" --max_wav_duration "${max_wav_duration}" \
-        --protocol "${protocol}" --emobox_root "${emobox_root}" \
-        --keep_together "${keep_together}" --num_folds "${num_folds}" --folds "${folds}" \
-        --fold_seed "${fold_seed}" --labelled_share "${labelled_share}" --upstream "${upstream}" --upstream_path "${upstream_path}" \
-        --upstream_mode "${upstream_mode}" --pooling "${pooling}" --systems "${systems}" \
-        --seeds "${seeds}" --teacher_init "${teacher_init}" \
-        --teacher_ensemble "${teacher_ensemble}" --teacher_config "${teacher_config}" \
-        --student_config "${student_config}" --teacher_args=" ${teacher_args}" \
-        --student_args=" ${student_args}" --pack_system "${pack_system}" --ngpu "${ngpu}" \
-        --nj "${nj}" --train_cmd="${train_cmd}" --cuda_cmd="${cuda_cmd}" \
-        --decode_cmd="${decode_cmd}" --command="${start_command}"
+    if [ "$1" -eq 11 ]; then
+        python -m espnet_mtkd.bin.benchmark_upstreams --benchmark_config "${benchmark_config}" \
+            "${plan_options[@]}"
+    else
+        python -m espnet_mtkd.bin.run_stage "$1" "${plan_options[@]}"
+    fi
     log "stage $1 took $((SECONDS - began)) s; its output is in $3"
 }
 # due N SKIP: whether stage N is in range and not skipped
@@ -175,8 +175,8 @@ fi
 if due 10 "${skip_eval}"; then
     run_stage 10 "report" "${expdir}/report.html"
 fi
-if [ "${stage}" -eq 11 ]; then
-    log "stage 11: the upstream benchmark is not there yet"
+if due 11 "${skip_eval}" && [ -n "${benchmark_config}" ]; then
+    run_stage 11 "compare upstreams" "${expdir}/benchmark/"
 fi
 if due 12 "${skip_packing}"; then
     run_stage 12 "pack a student" "${expdir}/packed/"

@@ -22,10 +22,9 @@ from espnet_mtkd.data.files import write_text
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import PACKAGE, Job
 from espnet_mtkd.plan import Plan
-from espnet_mtkd.plan_data import SYNTHETIC
+from espnet_mtkd.plan_data import MODES, SYNTHETIC
 from espnet_mtkd.systems import find_file, read_yaml
 
-MODES = ("frozen", "finetune", "lora")
 TRAINED = {"finetune": "conf/train_finetune.yaml", "lora": "conf/train_lora.yaml"}
 PROBE_CODE = tuple(
     PACKAGE / name

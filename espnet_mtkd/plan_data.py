@@ -27,6 +27,7 @@ CODE = {
     "evaluation": (PACKAGE / "evaluate",),
 }
 PACKAGES = ("espnet", "espnet-s3prl", "torch")
+MODES = ("frozen", "finetune", "lora")  # of an upstream
 
 
 class DataPlan:
@@ -43,11 +44,17 @@ class DataPlan:
         self.corpora = options.corpora.split()
         self.heldout = options.heldout.split()
         self.systems = [System.read(name) for name in options.systems.split()]
+        for name in ("corpora", "heldout", "systems", "seeds", "folds"):
+            values = getattr(options, name).split()
+            none = not values and name != "heldout"
+            if none or len(set(values)) < len(values):
+                raise UserError(f"--{name} '{' '.join(values)}': name at least one, and none twice")
         if not all(seed.isdecimal() for seed in options.seeds.split()):
             raise UserError(f"--seeds '{options.seeds}': must be whole numbers, e.g. '0 1 2'")
         self.seeds = [int(seed) for seed in options.seeds.split()]
-        if options.upstream_mode not in ("frozen", "finetune"):
-            raise UserError(f"--upstream_mode {options.upstream_mode}: must be frozen or finetune")
+        if options.upstream_mode not in MODES:
+            modes = ", ".join(MODES)
+            raise UserError(f"--upstream_mode {options.upstream_mode}: must be one of {modes}")
         count = FoldOptions(
             options.num_folds,
             options.fold_seed,
@@ -67,11 +74,6 @@ class DataPlan:
             raise UserError(
                 f"--labelled_share {options.labelled_share}: must be above 0, at most 1"
             )
-        for name in ("corpora", "heldout", "systems", "seeds", "folds"):
-            values = getattr(options, name).split()
-            none = not values and name != "heldout"
-            if none or len(set(values)) < len(values):
-                raise UserError(f"--{name} '{' '.join(values)}': name at least one, and none twice")
         for corpus in set(self.corpora) & set(self.heldout):
             raise UserError(f"--heldout {corpus}: also among --corpora; it can only be one of them")
         if options.upstream_path:

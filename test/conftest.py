@@ -31,6 +31,19 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     layer = dict(
         wave, feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True, layerdrop=0.5
     )
+    bert = dict(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        feature_projection_input_dim=40,
+        conv_depthwise_kernel_size=5,
+        left_max_position_embeddings=6,
+        right_max_position_embeddings=3,
+        layerdrop=0.5,
+        apply_spec_augment=True,
+        mask_time_prob=0.5,
+    )
     sound: dict[str, Any] = dict(
         d_model=16,
         encoder_layers=2,
@@ -56,6 +69,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "wav2vec2_layer": hf.Wav2Vec2Model(hf.Wav2Vec2Config(**layer)),
         "hubert": hf.HubertModel(hf.HubertConfig(**group)),
         "wavlm": hf.WavLMModel(hf.WavLMConfig(**group)),
+        "wavlm_layer": hf.WavLMModel(hf.WavLMConfig(**layer)),
+        "wav2vec2_bert": hf.Wav2Vec2BertModel(hf.Wav2Vec2BertConfig(**bert)),
         "whisper": whisper,
         "whisper_encoder": whisper.encoder,
     }
@@ -71,6 +86,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         if name.startswith("whisper"):
             # 150 positions are 3 s of speech.
             extractor = hf.WhisperFeatureExtractor(feature_size=20, chunk_length=3)
+        elif name == "wav2vec2_bert":
+            extractor = hf.SeamlessM4TFeatureExtractor(feature_size=20, num_mel_bins=20, stride=2)
         else:
             extractor = hf.Wav2Vec2FeatureExtractor(do_normalize="layer" in name)
         extractor.save_pretrained(folders[name])

@@ -23,7 +23,8 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def make_options(**options) -> Namespace:
-    return Namespace(**{**OPTIONS, "corpus_root": [], "num_folds": 2, **options})
+    few = {"num_folds": 3, "folds": "1 2"}
+    return Namespace(**{**OPTIONS, "corpus_root": [], **few, **options})
 
 
 def make_plan(languages: str = "en fi fr", **options) -> Plan:
@@ -56,8 +57,8 @@ def by_name(plan: Plan, fold: str = "1", seed: int = 0):
 def test_the_default_experiment():
     plan = make_plan()
     assert names(plan.stage(1)) == names(plan.stage(2)) == ["mini_ser"]
-    assert names(plan.stage(3)) == ["mini_ser_four_si2"]
-    assert names(plan.stage(4)) == ["mini_ser", "mini_ser_four_si2"]
+    assert names(plan.stage(3)) == ["mini_ser_four_si3"]
+    assert names(plan.stage(4)) == ["mini_ser", "mini_ser_four_si3"]
     # Three teachers, and ft, which teaches kd; two folds.
     teachers = ["ft", "teacher_en", "teacher_fi", "teacher_fr"]
     assert names(plan.stage(5)) == 2 * teachers
@@ -312,7 +313,7 @@ def test_a_relevance_of_ones_own_stays():
 
 def test_all_labels_need_no_copy_of_the_folds():
     plan = make_plan()
-    assert plan.sets is plan.split and names(plan.stage(3)) == ["mini_ser_four_si2"]
+    assert plan.sets is plan.split and names(plan.stage(3)) == ["mini_ser_four_si3"]
 
 
 def test_hidden_labels():
@@ -320,7 +321,7 @@ def test_hidden_labels():
     split, hidden = plan.stage(3)
     assert (split, hidden) == (plan.split, plan.sets) and hidden.needs == (split,)
     assert hidden.argv[1] == "espnet_mtkd.bin.hide_labels"
-    assert hidden.output == split.output.with_name("mini_ser_four_si2_0.25")
+    assert hidden.output == split.output.with_name("mini_ser_four_si3_0.25")
     assert value(hidden, "--folds_dir") == str(split.output)
     assert value(hidden, "--output_dir") == str(hidden.output)
     assert (value(hidden, "--share"), value(hidden, "--seed")) == ("0.25", "3")
@@ -390,7 +391,7 @@ def test_fine_tuning_reads_waveforms():
     words = " ".join(argv)
     assert "fold_1/train/wav.scp,speech,sound" in words and "fold_1/dev/utt2num_samples" in words
     assert "upstream=fbank" in argv and "mode=finetune" in argv
-    assert plan.predictions[0].argv[-3] == "dump/folds/mini_ser_four_si2/fold_1/dev/wav.scp,sound"
+    assert plan.predictions[0].argv[-3] == "dump/folds/mini_ser_four_si3/fold_1/dev/wav.scp,sound"
 
 
 def test_two_checkpoints_of_one_name_have_two_stores(tmp_path):
@@ -418,7 +419,7 @@ def test_held_out_corpora(tmp_path):
     (tmp_path / "EmoDB" / "file").write_text("x")
     plan = make_plan(heldout="emodb", corpus_root=[f"EMODB={tmp_path}/EmoDB"], folds="1")
     assert names(plan.stage(1)) == ["mini_ser", "emodb"]
-    assert plan.split.output.name == "mini_ser_four_si2_without_emodb"
+    assert plan.split.output.name == "mini_ser_four_si3_without_emodb"
     assert value(plan.split, "--heldout") == "emodb"
     assert names(plan.stage(4))[:2] == ["mini_ser", "emodb"]
     assert {"dev.tsv", "test.tsv", "heldout.tsv"} == set(names(plan.stage(8)))
@@ -453,8 +454,9 @@ def test_package():
         ({"systems": "ft mkd"}, "--systems mkd: must be some of ft, kd"),
         ({"corpora": "mini_sr"}, "corpus mini_sr: no local/mini_sr.py; there are .*mini_ser"),
         ({"heldout": "berlin"}, "corpus berlin: no local/berlin.py"),
-        ({"folds": "3"}, "--folds 3: there are folds 1 to 2"),
-        ({"folds": "0"}, "--folds 0: there are folds 1 to 2"),
+        ({"folds": "4"}, "--folds 4: there are folds 1 to 3"),
+        ({"folds": "0"}, "--folds 0: there are folds 1 to 3"),
+        ({"num_folds": 2}, "--num_folds 2: protocol si needs 3 or more"),
         ({"folds": "1 1"}, "--folds '1 1': name at least one, and none twice"),
         ({"folds": ""}, "--folds '': name at least one"),
         ({"corpora": "mini_ser mini_ser"}, "--corpora 'mini_ser mini_ser': .* none twice"),
@@ -475,7 +477,7 @@ def test_package():
         ({"teacher_config": "conf/x.yaml"}, "conf/x.yaml: no such file"),
         ({"labelled_share": 0.0}, "--labelled_share 0.0: must be above 0, at most 1"),
         ({"labelled_share": 1.5}, "--labelled_share 1.5: must be above 0, at most 1"),
-        ({"upstream_mode": "forzen"}, "--upstream_mode forzen: must be frozen or finetune"),
+        ({"upstream_mode": "forzen"}, "--upstream_mode forzen: must be one of frozen, fine"),
         ({"labels": "five"}, "conf/labels/five.yaml: no such file"),
         ({"student_config": "conf/x.yaml"}, "conf/x.yaml: no such file"),
         ({"upstream_path": "/nowhere"}, "/nowhere: no such file or folder"),

@@ -1,4 +1,4 @@
-"""The feature extractor: any S3PRL upstream, frozen or fine-tuned, with all its hidden layers."""
+"""The feature extractor: any S3PRL upstream with all its hidden layers, frozen or trained."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import contextlib
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
 
 from espnet_mtkd.errors import UserError
+from espnet_mtkd.models.adapters import add_lora, checkpoint_gradients, keep_adapters_only
 
+MODES = ("frozen", "finetune", "lora")
 # Hugging Face folders: the entry that reads a folder, by `model_type` in its config.json.
 HF_MODEL_TYPES = {
     "hf_wav2vec2_custom": "wav2vec2",
     "hf_hubert_custom": "hubert",
     "hf_whisper_custom": "whisper",
+    "hf_wavlm_custom": "wavlm",
+    "hf_wav2vec2_bert_custom": "wav2vec2-bert",
 }
 # No checkpoint, nothing to download.
 PARAMETER_FREE = ("fbank", "fbank_no_cmvn", "linear", "mel", "mfcc", "spectrogram")
@@ -26,7 +31,9 @@ def upstream_names() -> list[str]:
     """All names that may be given as an upstream: S3PRL's, and those that this project adds."""
     from s3prl.nn import S3PRLUpstream
 
-    import espnet_mtkd.models.whisper  # noqa: F401  (registers hf_whisper_custom)
+    # Imported for their entries in S3PRL's list.
+    import espnet_mtkd.models.hf_upstreams
+    import espnet_mtkd.models.whisper  # noqa: F401
 
     return sorted(S3PRLUpstream.available_names())
 
@@ -125,8 +132,11 @@ class Upstream(AbsFrontend):
         upstream: name of an S3PRL upstream, e.g. ``wav2vec2_local``, ``hf_hubert_custom``.
         path_or_url: its checkpoint: a file, or a folder for ``hf_*_custom``.
         mode: ``frozen``: evaluation mode for good, no gradient, neither in the optimizer nor in
-            the state dict; ``finetune``: a part of the model like any other.
+            the state dict; ``finetune``: a part of the model like any other; ``lora``: adapters
+            are trained and stored, the rest is as it was.
         freeze_feature_encoder: in ``finetune``, keep the convolutional feature encoder as it is.
+        gradient_checkpointing: train in less memory and more time.
+        lora_conf: options of :func:`~espnet_mtkd.models.adapters.add_lora`.
         num_layers, hidden_size, num_params: where they are known, a frozen upstream is loaded
             only when the first waveform arrives. Training from stored features never loads it.
 
@@ -140,22 +150,29 @@ class Upstream(AbsFrontend):
         path_or_url: str | None = None,
         mode: str = "frozen",
         freeze_feature_encoder: bool = True,
+        gradient_checkpointing: bool = False,
+        lora_conf: dict[str, Any] | None = None,
         num_layers: int | None = None,
         hidden_size: int | None = None,
         num_params: int | None = None,
     ) -> None:
         super().__init__()
-        if mode not in ("frozen", "finetune"):
-            raise UserError(f"frontend_conf: mode {mode!r}: must be frozen or finetune")
+        if mode not in MODES:
+            raise UserError(f"frontend_conf: mode {mode!r}: must be one of {', '.join(MODES)}")
         self.name = upstream
         self.path_or_url = path_or_url
         self.mode = mode
         # A list hides a module from torch: no parameters, no state dict, no train mode.
         self._frozen: list[torch.nn.Module] = []
-        if mode == "finetune":
+        if mode != "frozen":
             self.upstream = load_upstream(upstream, path_or_url)
-            if freeze_feature_encoder:
+            if mode == "lora":
+                add_lora(self.upstream, **(lora_conf or {}))
+                keep_adapters_only(self)
+            elif freeze_feature_encoder:
                 self._freeze_feature_encoder()
+            if gradient_checkpointing:
+                checkpoint_gradients(self.upstream)
         self._facts = (num_layers, hidden_size, num_params)
         if None in self._facts:
             self._facts = self._facts_of(self._module())
@@ -172,7 +189,7 @@ class Upstream(AbsFrontend):
 
     def _module(self) -> torch.nn.Module:
         """Return the upstream, loading it at the first need if it is frozen."""
-        if self.mode == "finetune":
+        if self.mode != "frozen":
             return self.upstream
         if not self._frozen:
             module = load_upstream(self.name, self.path_or_url).requires_grad_(False).eval()

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from espnet2.tasks.abs_task import AbsTask, IteratorOptions
 from espnet2.train.class_choices import ClassChoices
 from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.train.dataset import AbsDataset
 from espnet2.train.preprocessor import AbsPreprocessor
+from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str_or_none
 
 from espnet_mtkd.data.labels import HIDDEN
@@ -25,6 +27,7 @@ from espnet_mtkd.models.pooling import AbsPooling, MeanPooling, StatsPooling
 from espnet_mtkd.models.ser_model import ESPnetSERModel
 from espnet_mtkd.models.upstream import Upstream
 from espnet_mtkd.tasks.dataset import MemoryDataset
+from espnet_mtkd.tasks.optimizers import set_learning_rates
 from espnet_mtkd.tasks.trainer import SERTrainer
 
 frontend_choices = ClassChoices("frontend", dict(s3prl=Upstream), default="s3prl")
@@ -128,6 +131,12 @@ class SERTask(AbsTask):
             type=lambda text: None if text == "all" else [int(i) for i in text.split(",")],
             help="Layers of the upstream in use, e.g. 0,3,-1; default: all",
         )
+        group.add_argument(
+            "--module_lr",
+            action=NestedDictAction,
+            default=dict(),
+            help="Learning rates of modules, e.g. frontend=1e-5; the others have the optimizer's",
+        )
         for choices in cls.class_choices_list:
             choices.add_arguments(group)
 
@@ -221,6 +230,15 @@ class SERTask(AbsTask):
             raise UserError(f"model_conf: {name}: has an option outside of model_conf")
         check_options("model_conf", ESPnetSERModel, **parts, **args.model_conf)
         return {**parts, **args.model_conf}
+
+    @classmethod
+    def build_optimizers(
+        cls, args: argparse.Namespace, model: torch.nn.Module
+    ) -> list[torch.optim.Optimizer]:
+        """As ESPnet does it, with learning rates of their own for ``--module_lr``."""
+        optimizers = super().build_optimizers(args, model)
+        set_learning_rates(optimizers[0], model, args.module_lr)
+        return optimizers
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> ESPnetSERModel:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from sklearn.metrics import balanced_accuracy_score
 
 from espnet_mtkd.bin import (
     extract_features,
@@ -25,6 +26,8 @@ from espnet_mtkd.bin import (
 )
 from espnet_mtkd.data.ark import read_ark, write_ark
 from espnet_mtkd.data.datadir import read_map, write_map
+from espnet_mtkd.data.labels import HIDDEN
+from espnet_mtkd.distill.weighting import WEIGHTINGS, read_relevance
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.pooling import MeanPooling, StatsPooling
 from espnet_mtkd.models.upstream import Upstream
@@ -199,6 +202,56 @@ def test_teachers_of_two_label_sets(toy, models, tmp_path):
     (other / "config.yaml").write_text(config.replace("- sadness", "- sorrow"))
     with pytest.raises(UserError, match="teacher teacher_fi knows .*sorrow.* same label set"):
         teacher_logits.main(teacher_argv(toy, {**models, "teacher_fi": other}, tmp_path / "o"))
+
+
+def test_relevance_is_the_uar_on_each_language_of_the_development_set(toy, models, tmp_path):
+    dev = toy.folder / "dev"
+    teacher_logits.main([*teacher_argv(toy, models, tmp_path), "--dev_set", str(dev)])
+    found = [line.split() for line in (tmp_path / "relevance").read_text().splitlines()]
+    pairs = [(t, k) for t in ("teacher_en", "teacher_fi") for k in ("en", "fi")]
+    assert [(t, k) for t, k, _ in found] == pairs
+    for teacher, language, value in found:
+        of = [utt for utt, record in toy.records["dev"].items() if record[1] == language]
+        logits = logits_by_python(toy, models[teacher], "dev")
+        gold = [toy.records["dev"][utt][0] for utt in of]
+        said = [toy.emotions[logits[utt].argmax()] for utt in of]
+        assert float(value) == pytest.approx(balanced_accuracy_score(gold, said), abs=1e-6)
+    values = read_relevance(tmp_path / "relevance")
+    assert values == {(t, k): float(v) for t, k, v in found}
+    weighting = WEIGHTINGS["similarity"](
+        [("teacher_en", "en"), ("teacher_fi", "fi")], ["en", "fi"], str(tmp_path / "relevance")
+    )
+    assert weighting.scores[0, 1].item() == pytest.approx(values["teacher_fi", "en"])
+
+
+def test_relevance_of_an_emotion_that_a_language_lacks(tmp_path):
+    write_map(tmp_path / "utt2emotion", {"a": "x", "b": "x", "c": "y", "d": "y"})
+    write_map(tmp_path / "utt2lang", {"a": "en", "b": "en", "c": "en", "d": "fi"})
+    x, y, z = np.eye(3)
+    logits = {"a": x, "b": z, "c": y, "d": y}
+    uar = teacher_logits.relevance(tmp_path, ["x", "y", "z"], logits)
+    assert uar == {"en": pytest.approx(0.75), "fi": 1.0}
+
+
+def test_no_relevance_without_a_development_set(toy, models, tmp_path):
+    teacher_logits.main(teacher_argv(toy, models, tmp_path))
+    assert not (tmp_path / "relevance").exists()
+
+
+def test_a_development_set_that_is_not_among_the_keys(toy, models, tmp_path):
+    argv = teacher_argv(toy, models, tmp_path / "o")
+    at = argv.index(str(toy.folder / "dev" / "utt2emotion"))
+    argv = argv[: at - 1] + argv[at + 3 :]  # without --keys and --speech of the development set
+    with pytest.raises(UserError, match="--dev_set .*dev: its utt2emotion must be one of --keys"):
+        teacher_logits.main([*argv, "--dev_set", str(toy.folder / "dev")])
+    assert not (tmp_path / "o").exists()
+
+
+def test_logits_of_utterances_with_a_hidden_label(own_toy, models, tmp_path):
+    path = own_toy.folder / "train" / "utt2emotion"
+    write_map(path, dict.fromkeys(read_map(path), HIDDEN))
+    teacher_logits.main(teacher_argv(own_toy, models, tmp_path / "o"))
+    assert list(read_ark(tmp_path / "o" / "logits.scp")) == sorted(own_toy.feats)
 
 
 # ---- ser_inference -----------------------------------------------------------------------------

@@ -26,6 +26,9 @@ KINDS = {
     "wav2vec2_layer": "hf_wav2vec2_custom",
     "hubert": "hf_hubert_custom",
     "whisper": "hf_whisper_custom",
+    "wavlm": "hf_wavlm_custom",
+    "wavlm_layer": "hf_wavlm_custom",
+    "wav2vec2_bert": "hf_wav2vec2_bert_custom",
 }
 SECONDS = {"a": 0.5, "b": 0.11, "c": 0.8, "d": 0.5, "e": 0.31}
 
@@ -76,7 +79,7 @@ def test_equals_the_upstream_utterance_by_utterance(
         samples = torch.from_numpy(soundfile.read(wav, dtype="float32")[0])[None]
         states, lengths = upstream(samples, torch.tensor([samples.shape[1]]))
         expected = [MeanPooling()(h, n)[0].numpy() for h, n in zip(states, lengths, strict=True)]
-        np.testing.assert_allclose(feats[utt], expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(feats[utt], expected, rtol=1e-5, atol=2e-6)
 
 
 def test_what_was_done_before_a_kill_is_not_done_again(audio, tmp_path, monkeypatch, small_shards):

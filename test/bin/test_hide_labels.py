@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from espnet_mtkd.bin.hide_labels import get_parser, keep_labels, main
+from espnet_mtkd.data.datadir import DataDir, read_map
+from espnet_mtkd.data.labels import HIDDEN
+from espnet_mtkd.errors import UserError
+
+# Utterances of the training set by language and emotion; some groups are small.
+COUNTS = {
+    ("de", "anger"): 40,
+    ("de", "sadness"): 3,
+    ("en", "anger"): 21,
+    ("en", "neutral"): 1,
+    ("en", "sadness"): 16,
+}
+
+
+def make_data(counts: dict[tuple[str, str], int], side: str) -> DataDir:
+    data = DataDir()
+    for (language, emotion), count in counts.items():
+        for number in range(count):
+            speaker = f"toy{language}_{side}{number % 2}"
+            utt = f"{speaker}_{emotion}_{number:02d}"
+            data.wav_scp[utt] = f"audio/{utt}.wav"
+            data.utt2spk[utt] = speaker
+            data.utt2lang[utt] = language
+            data.utt2emotion[utt] = emotion
+            data.utt2corpus[utt] = f"toy{language}"
+            data.utt2dur[utt] = "1.5000"
+            data.utt2num_samples[utt] = "24000"
+            data.utt2rate[utt] = "16000"
+            data.utt2source[utt] = f"raw/{utt}.wav"
+            data.utt2audio_hash[utt] = utt
+            data.utt2fingerprint[utt] = "-"
+    return data
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory) -> Path:
+    """Two folds, as make_folds writes them."""
+    folder = tmp_path_factory.mktemp("folds") / "toy"
+    for fold in ("fold_1", "fold_2"):
+        for side in ("train", "dev", "test"):
+            counts = COUNTS if side == "train" else dict.fromkeys(COUNTS, 2)
+            data = make_data(counts, side + fold[-1])
+            data.write(folder / fold / side)
+            for language in data.languages:
+                part = data.select(lambda u, d=data, k=language: d.utt2lang[u] == k)
+                part.write(folder / fold / f"{side}_{language}")
+    (folder / "emotions").write_text("anger\nneutral\nsadness\n")
+    (folder / "languages").write_text("de\nen\n")
+    return folder
+
+
+def hide(folds: Path, output: Path, share: float, *more: str) -> Path:
+    argv = ["--folds_dir", str(folds), "--share", str(share), "--output_dir", str(output)]
+    main([*argv, *more])
+    return output
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if not p.is_dir()}
+
+
+def labelled(folder: Path) -> set[str]:
+    return {u for u, e in read_map(folder / "train_all/utt2emotion").items() if e != HIDDEN}
+
+
+@pytest.mark.parametrize(
+    ("share", "kept"), [(0.1, [4, 1, 2, 1, 2]), (0.25, [10, 1, 5, 1, 4]), (0.5, [20, 2, 10, 1, 8])]
+)
+def test_the_same_share_of_each_language_and_emotion(folds, tmp_path, share, kept):
+    output = hide(folds, tmp_path / "few", share)
+    for fold in ("fold_1", "fold_2"):
+        data = DataDir.load(output / fold / "train")
+        counts = Counter((data.utt2lang[u], data.utt2emotion[u]) for u in data.utterances)
+        assert counts == dict(zip(COUNTS, kept, strict=True))
+
+
+def test_who_gets_which_utterances(folds, tmp_path):
+    output = hide(folds, tmp_path / "few", 0.25)
+    for fold in ("fold_1", "fold_2"):
+        before = DataDir.load(folds / fold / "train")
+        every, few = (DataDir.load(output / fold / name) for name in ("train_all", "train"))
+        assert every.utterances == before.utterances
+        for utt in every.utterances:
+            expected = before.utt2emotion[utt] if utt in few.utt2emotion else HIDDEN
+            assert every.utt2emotion[utt] == expected
+        assert 0 < len(few) < len(before) and HIDDEN not in few.utt2emotion.values()
+        by_language = {k: DataDir.load(output / fold / f"train_{k}") for k in ("de", "en")}
+        for language, part in by_language.items():
+            assert set(part.utt2lang.values()) == {language}
+        assert sorted(u for p in by_language.values() for u in p.utterances) == few.utterances
+        # All else that is known of an utterance stays.
+        for name in ("wav_scp", "utt2spk", "utt2lang", "utt2corpus", "utt2num_samples"):
+            assert getattr(every, name) == getattr(before, name)
+
+
+def test_development_and_test_sets_stay(folds, tmp_path):
+    before, after = files_of(folds), files_of(hide(folds, tmp_path / "few", 0.25))
+    untouched = {name for name in before if "/train" not in name}
+    assert {name for name in after if "/train" not in name} == untouched
+    assert all(before[name] == after[name] for name in untouched)
+    assert not any(HIDDEN.encode() in after[name] for name in untouched)
+
+
+def test_the_folds_themselves_stay(folds, tmp_path):
+    before = files_of(folds)
+    hide(folds, tmp_path / "few", 0.25)
+    assert files_of(folds) == before
+
+
+def test_a_smaller_share_is_a_part_of_a_larger_one(folds, tmp_path):
+    shares = (0.1, 0.25, 0.9)
+    sets = [labelled(hide(folds, tmp_path / str(s), s) / "fold_1") for s in shares]
+    for few, many in zip(sets, sets[1:], strict=False):
+        assert few < many
+
+
+def test_nothing_but_the_seed_decides(folds, tmp_path):
+    first = files_of(hide(folds, tmp_path / "a", 0.25))
+    assert files_of(hide(folds, tmp_path / "b", 0.25)) == first
+    assert files_of(hide(folds, tmp_path / "a", 0.25)) == first  # over what is there
+    other = hide(folds, tmp_path / "c", 0.25, "--seed", "1") / "fold_1"
+    assert labelled(other) != labelled(tmp_path / "a" / "fold_1")
+    assert len(labelled(other)) == len(labelled(tmp_path / "a" / "fold_1"))
+
+
+def test_the_choice_does_not_depend_on_the_order_of_the_files(folds):
+    data = DataDir.load(folds / "fold_1" / "train")
+    turned = DataDir.load(folds / "fold_1" / "train")
+    turned.utt2emotion = dict(reversed(turned.utt2emotion.items()))
+    turned.utt2spk = dict(reversed(turned.utt2spk.items()))
+    assert keep_labels(data, 0.3, 0) == keep_labels(turned, 0.3, 0)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 25.0])
+def test_bad_share(folds, tmp_path, share):
+    with pytest.raises(UserError, match=f"--share {share}: must be between 0 and 1"):
+        hide(folds, tmp_path / "few", share)
+    assert not (tmp_path / "few").exists()
+
+
+def test_no_folds(tmp_path):
+    with pytest.raises(UserError, match="nowhere: has no fold_./train; stage 3 makes them"):
+        hide(tmp_path / "nowhere", tmp_path / "few", 0.5)
+    assert not (tmp_path / "few").exists()
+
+
+def test_every_option_is_explained():
+    assert all(action.help for action in get_parser()._actions)
