@@ -4,7 +4,10 @@
 # ./run.sh --help lists stages and options.
 set -euo pipefail
 SECONDS=0
-start_command="./${0##*/} $*"
+start_command="./${0##*/}"
+for word in "$@"; do # as it may be typed again
+    [[ ${word} =~ ^[A-Za-z0-9_./:=-]+$ ]] && start_command+=" ${word}" || start_command+=" ${word@Q}"
+done
 log() { echo "$(date '+%Y-%m-%dT%H:%M:%S') $*"; }
 
 # General
