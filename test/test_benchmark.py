@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 
 from espnet_mtkd.benchmark import Benchmark, Candidate, read_config
@@ -182,3 +183,43 @@ def test_single_layers_are_of_frozen_upstreams(tmp_path):
     options = benchmark_upstreams.get_parser().parse_args(["--layers", "each"])
     with pytest.raises(UserError, match="--layers each: single layers are those of frozen"):
         Benchmark(options, {}, [Candidate("a", "fbank", mode="finetune", config="x.yaml")])
+
+
+# ---- upstreams that are trained --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["finetune", "lora"])
+def test_a_trained_upstream(there, checkpoints, mode, capsys):
+    """Through the recipe's plan: ESPnet's training on waveforms, then inference."""
+    if mode == "lora":
+        pytest.importorskip("peft", reason="the extra 'lora' is not installed")
+    from espnet_mtkd.systems import ROOT
+
+    training = yaml.safe_load((ROOT / "conf" / f"train_{mode}.yaml").read_text())
+    training |= {"max_epoch": 1, "num_workers": 0, "batch_bins": 40000}
+    training["frontend_conf"]["gradient_checkpointing"] = True
+    (there / f"{mode}.yaml").write_text(yaml.safe_dump(training))
+    kind, name = "wav2vec2_layer", "hf_wav2vec2_custom"
+    entry = {"label": mode, "name": name, "path": str(checkpoints[kind]), "mode": mode}
+    entry["config"] = f"./{mode}.yaml"
+    (there / "trained.yaml").write_text(yaml.safe_dump({"upstreams": [entry]}))
+    run("--benchmark_config", "./trained.yaml", "--folds", "1")
+    (row, _) = table()
+    assert row["upstream"] == row["mode"] == mode
+    folder = there / "exp" / "benchmark" / mode / "emodb_four_si3" / "fold_1" / "seed_0" / "ft"
+    info = json.loads((folder / "info.json").read_text())
+    state = torch.load(folder / "valid.uar.best.pth", weights_only=True)
+    upstream = {key for key in state if key.startswith("frontend.")}
+    optimizer = torch.load(folder / "checkpoint.pth", weights_only=True)["optimizers"][0]
+    # Warm-up has not got far, but the ratio of the two rates is that of the config.
+    rates = sorted({group["lr"] for group in optimizer["param_groups"]})
+    wanted = sorted([training["module_lr"]["frontend"], training["optim_conf"]["lr"]])
+    assert rates[1] / rates[0] == pytest.approx(wanted[1] / wanted[0])
+    if mode == "lora":
+        assert upstream and all("lora_" in key for key in upstream)
+        assert info["num_trainable"] < 0.6 * info["num_params"]
+    else:
+        assert any("feature_extractor" in key for key in upstream)
+        assert info["num_trainable"] < info["num_params"]
+    run("--benchmark_config", "./trained.yaml", "--folds", "1")
+    assert "nothing to do: all is up to date" in capsys.readouterr().out

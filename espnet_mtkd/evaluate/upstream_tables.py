@@ -18,7 +18,9 @@ def name_of(row: Mapping[str, Any]) -> str:
 
 
 def _megabytes(value: float | None) -> str:
-    return NONE if value is None else f"{value / 1e6:.3g}"
+    if value is None:
+        return NONE
+    return f"{value / 1e6:.0f}" if value >= 1e8 else f"{value / 1e6:.3g}"
 
 
 def main_cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -53,7 +53,7 @@ def test_checkpointing_recomputes_and_changes_nothing(checkpoints, kind):
                 if isinstance(getattr(module, name, None), float):
                     setattr(module, name, 0.0)
         frontend.train()
-        layer = next(m for n, m in frontend.named_modules() if n.endswith("layers.0"))
+        layer = next(m for n, m in frontend.named_modules() if n.endswith(".layers.0"))
         norm = next(m for m in layer.modules() if isinstance(m, torch.nn.LayerNorm))
         calls: list[int] = []
         norm.register_forward_hook(lambda *_, calls=calls: calls.append(1))
@@ -88,18 +88,17 @@ def peft():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_adapters_are_trained_and_they_matter(checkpoints, kind, peft):
+def test_only_adapters_are_trained_and_all_of_them(checkpoints, kind, peft):
     frontend = make(checkpoints, kind, mode="lora").train()
-    optimizer = torch.optim.SGD(frontend.parameters(), lr=0.1)
-    before = {n: p.detach().clone() for n, p in frontend.named_parameters()}
-    for _ in range(3):
-        optimizer.zero_grad()
-        loss_of(frontend).backward()
-        optimizer.step()
-    changed = {n for n, p in frontend.named_parameters() if not torch.equal(p, before[n])}
-    adapters = {n for n in before if MARK in n}
-    # Every adapter, or it would be one that the model never calls.
-    assert changed == adapters and len(adapters) >= 2 * 2 * 2
+    with torch.no_grad():
+        for name, parameter in frontend.named_parameters():
+            if f"{MARK}B" in name:  # zero at first, which would hide the other one's gradient
+                parameter.copy_(torch.randn_like(parameter))
+    loss_of(frontend).backward()
+    used = {n for n, p in frontend.named_parameters() if p.grad is not None and p.grad.any()}
+    # Each of them, or it would be one that the model never calls.
+    assert used == {n for n, _ in frontend.named_parameters() if MARK in n}
+    assert len(used) == 2 * 2 * 2  # layers, targets, matrices
 
 
 @pytest.mark.parametrize("kind", KINDS)
