@@ -24,7 +24,7 @@ format: install  ## let ruff sort the imports and lay out the code
 	@$(RUN) ruff check --fix-only --quiet . && ruff format .
 
 constraints:  ## write the versions that are installed to tools/constraints.txt
-	@MTKD_PYTHON= tools/install.sh --extras mini,kaldiio,test,dev
+	@MTKD_PYTHON= tools/install.sh --extras mini,kaldiio,lora,test,dev
 	@{ grep '^#' tools/constraints.txt; .venv/bin/python -m pip freeze --exclude-editable | \
 	    sed -E 's/\+[a-z0-9.]+$$//' | grep == | grep -vE '^(nvidia|cuda|triton)'; \
 	} >tools/constraints.new && mv tools/constraints.new tools/constraints.txt

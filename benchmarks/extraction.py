@@ -92,7 +92,9 @@ def main() -> None:
         print(
             f"S3PRL an utterance at a time, {name}: {best[name]:.1f} s, {ratio:.2f} times as long"
         )
-    quarter, whole = (peak_memory(options, paths[:n]) for n in (len(paths) // 4, len(paths)))
+    # Memory is that of the longest utterance: it is in both.
+    order = [r.path for r in sorted(recordings, key=lambda r: -r.samples)]
+    quarter, whole = (peak_memory(options, order[:n]) for n in (len(order) // 4, len(order)))
     print(f"peak memory: {quarter:.0f} MB for a quarter of them, {whole:.0f} MB for all")
 
 

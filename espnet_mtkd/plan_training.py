@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,6 +15,9 @@ from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import Job
 from espnet_mtkd.plan_data import DataPlan
 from espnet_mtkd.systems import System, find_file, read_yaml
+
+# Training of a teacher that starts from ft, when ft is trained with the second.
+SPECIALIST, FROM_SCRATCH = "conf/train_specialist.yaml", "conf/train_frozen.yaml"
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,12 @@ class TrainingPlan(DataPlan):
         if o.teacher_init not in ("scratch", "multilingual"):
             raise UserError(f"--teacher_init {o.teacher_init}: must be scratch or multilingual")
         multilingual = o.teacher_init == "multilingual"
+        if multilingual and not o.teacher_config and o.student_config != FROM_SCRATCH:
+            raise UserError(
+                f"--teacher_init multilingual with --student_config {o.student_config} needs "
+                "--teacher_config: the same head and pooling, smaller steps, as "
+                f"{SPECIALIST} for {FROM_SCRATCH}"
+            )
         teaches = multilingual or any(system.teachers == "ft" for system in self.systems)
         wanted = any(system.name == "ft" for system in self.systems)
         ft = System.read("ft")
@@ -168,10 +178,8 @@ class TrainingPlan(DataPlan):
         dev = run.sets / (f"dev_{language}" if language else "dev")
         config_file = o.student_config
         if language:
-            config_file = o.teacher_config or (
-                "conf/train_specialist.yaml" if init else o.student_config
-            )
-        config = {**read_yaml(find_file(config_file)), **(system.options if system else {})}
+            config_file = o.teacher_config or (SPECIALIST if init else o.student_config)
+        config = _merged(read_yaml(find_file(config_file)), system.options if system else {})
         cache = (
             self.logits[run, system.teachers] if taught and system.teaching == "cached" else None
         )
@@ -273,3 +281,16 @@ def _write_if_new(path: Path, text: str) -> None:
     """Write a config; the time of an unchanged one stays."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
+
+
+def _merged(config: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return a training's config with the options of a system.
+
+    A system's ``x_conf`` adds to that of the config, unless the system chooses another ``x``.
+    """
+    merged = {**config, **options}
+    for key, value in options.items():
+        same_class = key.removesuffix("_conf") not in options
+        if key.endswith("_conf") and same_class and isinstance(config.get(key), dict):
+            merged[key] = {**config[key], **value}
+    return merged

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from espnet_mtkd.bin.run_stage import OPTIONS, get_parser
+from espnet_mtkd.data.files import write_text
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.plan import Plan
 from espnet_mtkd.systems import ROOT, read_yaml
@@ -533,3 +534,21 @@ def test_the_command_line_has_every_option():
     args = get_parser().parse_args(["3", "--corpora", "a b", "--nj", "4"])
     assert (args.stage, args.corpora, args.nj, args.corpus_root) == (3, "a b", 4, [])
     assert OPTIONS.keys() <= vars(args).keys()
+
+
+def test_specialists_of_another_student_need_a_config_of_their_own():
+    write_text("conf/mine.yaml", "head: linear\n")
+    with pytest.raises(UserError, match="--student_config conf/mine.yaml needs --teacher_config"):
+        make_plan(teacher_init="multilingual", student_config="conf/mine.yaml").stage(5)
+
+
+def test_a_system_adds_to_the_conf_of_the_training():
+    write_text(
+        "conf/mine.yaml", "head: mlp\nhead_conf: {hidden_size: 7}\nmodel_conf: {mixup: 0.1}\n"
+    )
+    write_text("conf/systems/a.yaml", "teachers: none\nmodel_conf: {lid_lambda: 0.2}\n")
+    write_text("conf/systems/b.yaml", "teachers: none\nhead: linear\nhead_conf: {dropout: 0.3}\n")
+    jobs = by_name(make_plan(systems="a b", student_config="conf/mine.yaml"))
+    a, b = (yaml.safe_load(Path(value(jobs[name], "--config")).read_text()) for name in "ab")
+    assert a["model_conf"] == {"mixup": 0.1, "lid_lambda": 0.2}
+    assert b["head_conf"] == {"dropout": 0.3}  # not those of another head

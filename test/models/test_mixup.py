@@ -82,3 +82,14 @@ def test_a_lonely_utterance_stays_as_it_is():
     mixed, lengths, targets = mixup(speech, torch.tensor([7]), torch.ones(1, 1), 0.5)
     torch.testing.assert_close(mixed, speech)
     assert lengths.tolist() == [7] and targets.tolist() == [[1.0]]
+
+
+def test_labelled_utterances_are_mixed_with_labelled_ones():
+    torch.manual_seed(3)
+    targets = torch.eye(4)[[0, 1, 2, 3, 0, 1]]
+    targets[3:] = 0  # not labelled
+    speech = torch.eye(6)[:, None, :]  # shows who is in a mixture
+    mixed, _, mixed_targets = mixup(speech, torch.ones(6, dtype=torch.long), targets, 0.4)
+    assert torch.all(mixed[:3, 0, 3:] == 0) and torch.all(mixed[3:, 0, :3] == 0)
+    assert torch.allclose(mixed_targets[:3].sum(-1), torch.ones(3))
+    assert torch.all(mixed_targets[3:] == 0)
