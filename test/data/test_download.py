@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import socket
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -143,11 +144,12 @@ def test_http_errors(tmp_path, server):
     assert names(tmp_path) == []
 
 
-def test_no_server(tmp_path, server):
-    remote = Remote(f"{server.url}/a.bin", "a.bin", MD5)
-    server.http.server_close()
-    with pytest.raises(UserError, match=r"a\.bin: cannot be reached: .*refused"):
-        fetch(remote, tmp_path)
+def test_no_server(tmp_path):
+    with socket.socket() as taken:  # a port of ours at which nobody listens
+        taken.bind(("127.0.0.1", 0))
+        remote = Remote(f"http://127.0.0.1:{taken.getsockname()[1]}/a.bin", "a.bin", MD5)
+        with pytest.raises(UserError, match=r"a\.bin: cannot be reached: .*refused"):
+            fetch(remote, tmp_path)
 
 
 def put_record(server: Server, number: str, name: str, content: bytes) -> None:
