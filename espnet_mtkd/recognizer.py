@@ -17,10 +17,8 @@ import torch
 from espnet2.main_funcs.pack_funcs import unpack
 
 from espnet_mtkd.errors import UserError
-from espnet_mtkd.models.ser_model import ESPnetSERModel
+from espnet_mtkd.models.ser_model import SAMPLE_RATE, ESPnetSERModel
 from espnet_mtkd.tasks.inference import load_model
-
-RATE = 16000
 
 
 class EmotionRecognizer:
@@ -60,7 +58,9 @@ class EmotionRecognizer:
         return recognizer
 
     @torch.no_grad()
-    def __call__(self, speech: str | Path | np.ndarray, rate: int = RATE) -> dict[str, float]:
+    def __call__(
+        self, speech: str | Path | np.ndarray, rate: int = SAMPLE_RATE
+    ) -> dict[str, float]:
         """Return the probability of every emotion.
 
         Args:
@@ -76,8 +76,8 @@ class EmotionRecognizer:
         samples = np.asarray(speech, dtype=np.float32)
         if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all():
             raise UserError("speech must be a vector of finite samples, and not an empty one")
-        if rate != RATE:
-            samples = soxr.resample(samples, rate, RATE, quality="HQ")
+        if rate != SAMPLE_RATE:
+            samples = soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")
         device = self.model.confusion.device
         batch = torch.from_numpy(samples)[None].to(device)
         logits = self.model.logits(batch, torch.tensor([batch.shape[1]], device=device))[0]

@@ -52,11 +52,6 @@ class MTKDTask(SERTask):
         )
 
     @classmethod
-    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        """As for :class:`SERTask`; :meth:`build_model` sees to the teachers."""
-        return super().required_data_names(train, inference)
-
-    @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
         """Logits of cached teachers; on the development set its loss then has their part too."""
         return ("teacher_logits",)
