@@ -27,6 +27,7 @@ expdir=exp           # Where stages 5 to 12 write.
 # Data
 corpora="mini_ser"   # Corpora, each a script in local/; db.sh says where they lie.
 heldout=""           # Corpora that are only tested on.
+leave_one_language_out=false # Train once more without each language, and test on it.
 local_data_opts=""   # More options for the scripts in local/.
 labels=four          # Label set, a file in conf/labels/.
 fs=16000             # Sampling rate after stage 2, Hz; the upstreams take 16000.
@@ -40,6 +41,8 @@ num_folds=4          # Number of folds.
 folds=all            # Folds to run, e.g. "1 2".
 fold_seed=0          # Seed of the split.
 labelled_share=1     # Share of the training labels to use; the rest teaches without a label.
+unlabelled=""        # Corpora that teach without their labels.
+views=0              # Views of each training utterance to add: other speeds, noise, rooms.
 
 # Models
 upstream=fbank_no_cmvn  # Any S3PRL upstream.
@@ -49,8 +52,11 @@ pooling=stats           # mean, or stats (mean and standard deviation).
 systems="ft kd mtkd_uniform mtkd_cosine_batch mtkd" # Students to train, files in conf/systems/.
 seeds="0"               # Seeds, e.g. "0 1 2".
 teacher_init=scratch    # Teachers start from scratch, or from ft: multilingual.
-teacher_ensemble=false  # The teachers of all seeds teach every student together.
+teacher_ensemble=false  # true: teachers of all seeds teach together; soup: specialists' average does.
+crossfit=0              # Parts of the speakers for cross-fitted teachers, e.g. 4; 0: none.
+external_teachers=""    # More teachers: NAME,LANGUAGE,PATH of an archive or a training; "all" for any language.
 teacher_config=""       # Training of the teachers; default: student_config, conf/train_specialist.yaml after ft.
+student_mode=""         # Upstream of the students, if not as the teachers': a mode, or own encoder.
 student_config=conf/train_frozen.yaml # Training of the students.
 teacher_args=""         # More ESPnet options for the teachers, e.g. "--max_epoch 50".
 student_args=""         # More ESPnet options for the students.
@@ -118,7 +124,7 @@ if [ -e db.sh ]; then . ./db.sh; else . "${here}/db.sh"; fi
 : "${nj:=$(getconf _NPROCESSORS_ONLN)}"
 
 roots=()
-for corpus in ${corpora} ${heldout}; do
+for corpus in ${corpora} ${heldout} ${unlabelled}; do
     variable=${corpus^^}
     [[ ${variable} =~ ^[A-Z_][A-Z0-9_]*$ ]] || continue # no such corpus; the plan says so
     roots+=(--corpus_root "${variable}=${!variable:-}")

@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from espnet_mtkd.errors import UserError
-from espnet_mtkd.jobs import Job
+from espnet_mtkd.jobs import Job, run_jobs
 from espnet_mtkd.plan_data import SYNTHETIC
 from espnet_mtkd.plan_training import TrainingPlan
+
+# Options that tell experiments of a study apart.
+FACTS = ("teacher_init", "teacher_ensemble", "crossfit", "labelled_share", "unlabelled", "views")
+FACTS += ("student_mode", "student_config")
 
 
 class Plan(TrainingPlan):
@@ -33,7 +37,7 @@ class Plan(TrainingPlan):
             lines = (split / "heldout" / "utt2lang").read_text(encoding="utf-8").splitlines()
             heldout_languages = {line.split()[1] for line in lines}
         used = [system.name for system in self.systems]
-        extra = [name for name in self.models[self.runs[0]] if name == "ft"]
+        extra = [name for name in self.foundations(self.runs[0]) if name == self.multilingual]
         return {
             "name": "_".join(self.corpora),
             "corpora": {c: {"heldout": c in self.heldout} for c in self.data},
@@ -51,6 +55,8 @@ class Plan(TrainingPlan):
             "upstream": self.o.upstream,
             "upstream_mode": self.o.upstream_mode,
             "pooling": self.o.pooling,
+            "left_out": [*self.without],
+            **{name: getattr(self.o, name) for name in FACTS},
             "folds_dir": str(split),
         }
 
@@ -90,22 +96,35 @@ class Plan(TrainingPlan):
         argv += ["--output", str(output)]
         return self._job("pack", output, 12, argv, (models[name], self.scores), "training")
 
+    def _folds(self) -> list[Job]:
+        made = [self.split] if self.sets is self.split else [self.split, self.sets]
+        made += self.parts
+        if self.o.leave_one_language_out == "true":
+            run_jobs(made, self.o.nj)  # they say which languages there are
+            made += self.without.values()
+        return made
+
+    def _trainings(self, stage: int) -> list[Job]:
+        jobs = {job.output: job for models in self.models.values() for job in models.values()}
+        if stage == 5:
+            jobs.update({job.output: job for job in self.copies})
+        return [job for job in jobs.values() if job.stage == stage]
+
     def stage(self, number: int) -> list[Job]:
         """Return the jobs of a stage."""
         makers = {
             1: lambda: list(self.data.values()),
-            2: lambda: list(self.audio.values()),
-            3: lambda: [self.split] if self.sets is self.split else [self.split, self.sets],
+            2: lambda: [*self.audio.values(), *self.views.values()],
+            3: self._folds,
             4: lambda: self.features,
-            6: lambda: list(self.logits.values()),
+            5: lambda: self._trainings(5),
+            6: lambda: self.all_logits,
+            7: lambda: self._trainings(7),
             8: lambda: self.predictions,
             9: lambda: [self.scores],
             10: lambda: [self.report],
             12: lambda: [self.package],
         }
-        if number in (5, 7):
-            jobs = (job for models in self.models.values() for job in models.values())
-            return [job for job in jobs if job.stage == number]
         if number not in makers:
             raise UserError(f"stage {number}: there are stages 1 to 10 and 12")
         return makers[number]()

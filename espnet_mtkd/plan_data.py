@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import shlex
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +28,7 @@ CODE = {
     "evaluation": (PACKAGE / "evaluate",),
 }
 PACKAGES = ("espnet", "espnet-s3prl", "torch")
-MODES = ("frozen", "finetune", "lora")  # of an upstream
+MODES = ("frozen", "finetune", "lora")  # of an upstream; a student may have an encoder of its own
 
 
 class DataPlan:
@@ -43,10 +44,11 @@ class DataPlan:
         self.expdir = Path(options.expdir)
         self.corpora = options.corpora.split()
         self.heldout = options.heldout.split()
+        self.unlabelled = options.unlabelled.split()
         self.systems = [System.read(name) for name in options.systems.split()]
-        for name in ("corpora", "heldout", "systems", "seeds", "folds"):
+        for name in ("corpora", "heldout", "unlabelled", "systems", "seeds", "folds"):
             values = getattr(options, name).split()
-            none = not values and name != "heldout"
+            none = not values and name not in ("heldout", "unlabelled")
             if none or len(set(values)) < len(values):
                 raise UserError(f"--{name} '{' '.join(values)}': name at least one, and none twice")
         if not all(seed.isdecimal() for seed in options.seeds.split()):
@@ -55,6 +57,9 @@ class DataPlan:
         if options.upstream_mode not in MODES:
             modes = ", ".join(MODES)
             raise UserError(f"--upstream_mode {options.upstream_mode}: must be one of {modes}")
+        if options.student_mode not in ("", "own", *MODES):
+            modes = ", ".join(("own", *MODES))
+            raise UserError(f"--student_mode {options.student_mode}: must be one of {modes}")
         count = FoldOptions(
             options.num_folds,
             options.fold_seed,
@@ -64,18 +69,38 @@ class DataPlan:
         self.num_folds = num_folds(options.protocol, self.corpora, count)
         every_fold = [str(k) for k in range(1, self.num_folds + 1)]
         self.folds = every_fold if options.folds == "all" else options.folds.split()
-        self.frozen = options.upstream_mode == "frozen"
+        self.frozen = "frozen" in (options.upstream_mode, options.student_mode)
         for fold in set(self.folds) - set(every_fold):
             raise UserError(f"--folds {fold}: there are folds 1 to {self.num_folds}")
-        for name in ("keep_together", "teacher_ensemble"):
+        if options.teacher_ensemble not in ("true", "false", "soup"):
+            raise UserError(
+                f"--teacher_ensemble {options.teacher_ensemble}: must be true, false or soup"
+            )
+        if options.teacher_ensemble == "soup" and options.teacher_init != "multilingual":
+            raise UserError(
+                "--teacher_ensemble soup needs --teacher_init multilingual: only models that "
+                "started from the same one can be averaged"
+            )
+        if options.crossfit and options.leave_one_language_out == "true":
+            raise UserError(
+                "--crossfit with --leave_one_language_out: make two experiments of it (--expdir)"
+            )
+        for name in ("keep_together", "leave_one_language_out"):
             if getattr(options, name) not in ("true", "false"):
                 raise UserError(f"--{name} {getattr(options, name)}: must be true or false")
         if not 0 < options.labelled_share <= 1:
             raise UserError(
                 f"--labelled_share {options.labelled_share}: must be above 0, at most 1"
             )
-        for corpus in set(self.corpora) & set(self.heldout):
-            raise UserError(f"--heldout {corpus}: also among --corpora; it can only be one of them")
+        roles = (("corpora", self.corpora), ("heldout", self.heldout))
+        roles += (("unlabelled", self.unlabelled),)
+        for (one, ours), (other, theirs) in itertools.combinations(roles, 2):
+            for corpus in set(ours) & set(theirs):
+                raise UserError(
+                    f"--{other} {corpus}: also among --{one}; it can only be one of them"
+                )
+        if options.views < 0:
+            raise UserError(f"--views {options.views}: must be 0 or more")
         if options.upstream_path:
             self.upstream_path: str | None = str(Path(options.upstream_path).absolute())
         else:
@@ -86,7 +111,8 @@ class DataPlan:
     @cached_property
     def data(self) -> dict[str, Job]:
         """Stage 1: a data directory for each corpus."""
-        return {corpus: self._corpus(corpus) for corpus in (*self.corpora, *self.heldout)}
+        corpora = (*self.corpora, *self.heldout, *self.unlabelled)
+        return {corpus: self._corpus(corpus) for corpus in corpora}
 
     def _corpus(self, corpus: str) -> Job:
         script = ROOT / "local" / f"{corpus}.py"
@@ -137,6 +163,21 @@ class DataPlan:
         return jobs
 
     @cached_property
+    def views(self) -> dict[str, Job]:
+        """Stage 2: views of what is trained on, with ``--views``."""
+        jobs = {}
+        for corpus in (*self.corpora, *self.unlabelled) if self.o.views else ():
+            output = self.dumpdir / f"views{self.o.views}" / corpus
+            argv = ["--in", str(self.audio[corpus].output), "--out", str(output)]
+            argv += ["--views", str(self.o.views)]
+            free = ("--nj", str(self.o.nj))
+            needs = (self.audio[corpus],)
+            jobs[corpus] = self._job(
+                "make_views", output, 2, argv, needs, "data", free=free, cmd=self.o.train_cmd
+            )
+        return jobs
+
+    @cached_property
     def split(self) -> Job:
         """Stage 3: folds and their audit."""
         o = self.o
@@ -162,19 +203,8 @@ class DataPlan:
         return self._job("make_folds", output, 3, argv, needs, "data", inputs=tuple(inputs))
 
     @cached_property
-    def sets(self) -> Job:
-        """The folds to train on: those of stage 3, or the same with most labels hidden."""
-        o = self.o
-        if o.labelled_share == 1:
-            return self.split
-        output = self.split.output.with_name(f"{self.split.output.name}_{o.labelled_share:g}")
-        argv = ["--folds_dir", str(self.split.output), "--share", str(o.labelled_share)]
-        argv += ["--seed", str(o.fold_seed), "--output_dir", str(output)]
-        return self._job("hide_labels", output, 3, argv, (self.split,), "data")
-
-    @cached_property
-    def features(self) -> list[Job]:
-        """Stage 4: the pooled layers of a frozen upstream for each corpus, and one index to all."""
+    def stores(self) -> list[Job]:
+        """Stage 4: the pooled layers of a frozen upstream for each corpus."""
         if not self.frozen:
             return []
         o, jobs = self.o, []
@@ -185,14 +215,16 @@ class DataPlan:
             sha = hashlib.sha256(self.upstream_path.encode()).hexdigest()[:6]
             tag = f"{o.upstream}_{Path(self.upstream_path).stem}_{sha}_{o.pooling}"
             inputs = (Path(self.upstream_path),)
-        for corpus, audio in self.audio.items():
+        sources = [*self.audio.items()]
+        sources += [(f"{corpus}_views{o.views}", job) for corpus, job in self.views.items()]
+        for corpus, audio in sources:
             output = self.dumpdir / "feats" / tag / corpus
             argv = ["--data_dir", str(audio.output), "--output_dir", str(output)]
             argv += ["--upstream", o.upstream, "--pooling", o.pooling]
             if self.upstream_path is not None:
                 argv += ["--upstream_path", self.upstream_path]
             # Corpora are done side by side; more cores than corpora share the work of each.
-            free = ("--nj", str(max(1, o.nj // len(self.audio))))
+            free = ("--nj", str(max(1, o.nj // len(sources))))
             jobs.append(
                 self._job(
                     "extract_features",
@@ -205,19 +237,7 @@ class DataPlan:
                     free=free,
                 )
             )
-        output = self.dumpdir / "feats" / tag / self.sets.output.name
-        argv = ["--feats_dir", *(str(job.output) for job in jobs)]
-        argv += ["--folds_dir", str(self.sets.output), "--output_dir", str(output)]
-        merge = self._job("merge_features", output, 4, argv, (*jobs, self.sets), "features")
-        return [*jobs, merge]
-
-    @cached_property
-    def languages(self) -> list[str]:
-        """Languages of the training corpora, from stage 3."""
-        path = self.sets.output / "languages"
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; run with --stage 3 first")
-        return path.read_text(encoding="utf-8").split()
+        return jobs
 
     def _job(
         self,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import yaml
 from espnet_mtkd.data.files import write_text
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import Job
-from espnet_mtkd.plan_data import DataPlan
+from espnet_mtkd.plan_sets import SetsPlan
 from espnet_mtkd.systems import System, find_file, read_yaml
 
-# Training of a teacher that starts from ft, when ft is trained with the second.
+# Training of a teacher that starts from the multilingual one, when that is trained with the second.
 SPECIALIST, FROM_SCRATCH = "conf/train_specialist.yaml", "conf/train_frozen.yaml"
+# What stage 6 measures for a weighting: its option, and the file beside the logits.
+MEASURED_BY_LOGITS = {"similarity": "relevance", "learned": "gate"}
 
 
 @dataclass(frozen=True)
@@ -31,134 +34,244 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Run:
-    """A fold and a seed.
+    """A fold and a seed, with all that is trained on or without some of it.
 
     Attributes:
-        folder: of the run's models.
-        sets: folder of the fold's data directories.
+        place: folder of the run's models, below that of fold and seed; empty for the run itself,
+            ``part_K`` for cross-fitting, ``without_LANGUAGE``.
+        tree: the job that makes the training sets.
     """
 
     fold: str
     seed: int
-    folder: Path
-    sets: Path
+    tree: Job = field(compare=False)
+    place: str = ""
+
+    @property
+    def without(self) -> str:
+        """The language that is left out, if one is."""
+        return self.place.partition("without_")[2]
+
+    @property
+    def sets(self) -> Path:
+        """Folder of the fold's data directories."""
+        return self.tree.output / f"fold_{self.fold}"
 
 
-class TrainingPlan(DataPlan):
+class TrainingPlan(SetsPlan):
     """The jobs that train and run the models of an experiment."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__(options)
+        self._foundations: dict[Run, dict[str, Job]] = {}
+        self._logits: dict[Path, Job] = {}
 
     @cached_property
     def runs(self) -> list[Run]:
         """All folds with all seeds."""
-        return [
-            Run(
-                fold=fold,
-                seed=seed,
-                folder=self.expdir / f"fold_{fold}" / f"seed_{seed}",
-                sets=self.sets.output / f"fold_{fold}",
-            )
-            for fold in self.folds
-            for seed in self.seeds
-        ]
+        return [Run(fold, seed, self.sets) for fold in self.folds for seed in self.seeds]
 
     @cached_property
-    def foundations(self) -> dict[Run, dict[str, Job]]:
-        """What students stand on: the teachers and, where something needs it, ``ft``."""
+    def left_out(self) -> list[Run]:
+        """All folds with all seeds, without each language; with ``--leave_one_language_out``."""
+        return [
+            replace(run, tree=tree, place=f"without_{language}")
+            for language, tree in self.without.items()
+            for run in self.runs
+        ]
+
+    def _folder(self, run: Run) -> Path:
+        return self.expdir / f"fold_{run.fold}" / f"seed_{run.seed}" / run.place
+
+    @cached_property
+    def multilingual(self) -> str:
+        """Name of the multilingual teacher: ``ft``, unless students are of another kind."""
+        return "teacher_all" if self.o.student_mode else "ft"
+
+    @cached_property
+    def teacher_base(self) -> str:
+        """Config of a teacher that starts from nothing."""
         o = self.o
         if o.teacher_init not in ("scratch", "multilingual"):
             raise UserError(f"--teacher_init {o.teacher_init}: must be scratch or multilingual")
-        multilingual = o.teacher_init == "multilingual"
-        if multilingual and not o.teacher_config and o.student_config != FROM_SCRATCH:
+        if o.student_mode:
+            return (o.teacher_init == "scratch" and o.teacher_config) or FROM_SCRATCH
+        return o.student_config
+
+    def foundations(self, run: Run) -> dict[str, Job]:
+        """Return what students of a run stand on: its teachers by name."""
+        if run not in self._foundations:
+            self._foundations[run] = self._make_foundations(run)
+        return self._foundations[run]
+
+    def _make_foundations(self, run: Run) -> dict[str, Job]:
+        o = self.o
+        specialists = o.teacher_init == "multilingual"
+        if specialists and not o.teacher_config and self.teacher_base != FROM_SCRATCH:
             raise UserError(
                 f"--teacher_init multilingual with --student_config {o.student_config} needs "
                 "--teacher_config: the same head and pooling, smaller steps, as "
                 f"{SPECIALIST} for {FROM_SCRATCH}"
             )
-        teaches = multilingual or any(system.teachers == "ft" for system in self.systems)
-        wanted = any(system.name == "ft" for system in self.systems)
         ft = System.read("ft")
         if ft.teachers != "none":
             raise UserError(
                 f"conf/systems/ft.yaml: teachers {ft.teachers}: must be none; others start from ft"
             )
-        foundations: dict[Run, dict[str, Job]] = {}
-        for run in self.runs:
-            jobs: dict[str, Job] = {}
-            if teaches or wanted:
-                # As a teacher, or as what teachers start from, it is due before the students.
-                jobs["ft"] = self._train(run, "ft", 5 if teaches else 7, system=ft)
-            for language in self.languages:
-                init = jobs["ft"] if multilingual else None
-                jobs[f"teacher_{language}"] = self._train(
-                    run, f"teacher_{language}", 5, language=language, init=init
-                )
-            foundations[run] = jobs
-        return foundations
+        jobs: dict[str, Job] = {}
+        if specialists or any(system.teachers == "ft" for system in self.systems):
+            student = ft if self.multilingual == "ft" else None
+            jobs[self.multilingual] = self._train(run, self.multilingual, 5, system=student)
+        init = None
+        if specialists:
+            first = replace(run, seed=self.seeds[0])
+            # What is to be averaged must have started from the same model.
+            start = first if o.teacher_ensemble == "soup" else run
+            init = (jobs if start == run else self.foundations(start))[self.multilingual]
+        for language in self.languages:
+            name = f"teacher_{language}"
+            if run.without == language:
+                continue
+            if run.without and not specialists:  # it never heard the other language anyway
+                jobs[name] = self.foundations(replace(run, tree=self.sets, place=""))[name]
+            else:
+                jobs[name] = self._train(run, name, 5, language=language, init=init)
+        return jobs
 
     def teachers(self, run: Run, kind: str) -> list[Teacher]:
         """Return the teachers of a kind, ``monolingual`` or ``ft``, for the students of a run.
 
-        With ``--teacher_ensemble`` the teachers of all seeds teach together.
+        With ``--teacher_ensemble true`` the teachers of all seeds teach together; with ``soup``
+        the specialists of all seeds are averaged to one.
         """
-        ensemble = self.o.teacher_ensemble == "true" and len(self.seeds) > 1
-        runs = [r for r in self.runs if r.fold == run.fold] if ensemble else [run]
-        languages = {"ft": "all"} if kind == "ft" else {f"teacher_{k}": k for k in self.languages}
+        how = self.o.teacher_ensemble if len(self.seeds) > 1 else "false"
+        names = {f"teacher_{k}": k for k in self.languages if k != run.without}
+        if kind == "ft":
+            names = {self.multilingual: "all"}
+        elif how == "soup":
+            return [Teacher(name, k, self._soup(run, name)) for name, k in names.items()]
+        seeds = self.seeds if how == "true" else [run.seed]
         return [
-            Teacher(f"{name}.{r.seed}" if ensemble else name, language, self.foundations[r][name])
-            for r in runs
-            for name, language in languages.items()
+            Teacher(
+                f"{name}.{seed}" if how == "true" else name,
+                language,
+                self.foundations(replace(run, seed=seed))[name],
+            )
+            for seed in seeds
+            for name, language in names.items()
         ]
 
     @cached_property
-    def logits(self) -> dict[tuple[Run, str], Job]:
-        """Stage 6: what the teachers of a kind say of the training and development sets."""
-        kinds = {
-            s.teachers for s in self.systems if s.teachers != "none" and s.teaching == "cached"
-        }
-        jobs = {}
-        for run in self.runs:
-            for kind in sorted(kinds):
-                teachers = self.teachers(run, kind)
-                output = run.folder / f"logits_{kind}"
-                argv = ["--output_dir", str(output)]
-                for teacher in teachers:
-                    parts = (teacher.name, teacher.language, str(teacher.job.output))
-                    argv += ["--teacher", ",".join(parts)]
-                for data_set in (self._train_set(run, taught=True), run.sets / "dev"):
-                    argv += ["--keys", str(data_set / "utt2emotion")]
-                    argv += ["--speech", ",".join(self._speech(data_set))]
-                argv += ["--dev_set", str(run.sets / "dev")]
-                needs = tuple(teacher.job for teacher in teachers)
-                jobs[run, kind] = self._job(
-                    "teacher_logits", output, 6, argv, needs, "training", cmd=self.o.decode_cmd
-                )
-        return jobs
+    def external(self) -> list[tuple[str, str, str]]:
+        """Teachers from elsewhere: name, language and archive or folder."""
+        teachers = []
+        for text in self.o.external_teachers.split():
+            name, language, path = (*text.split(",", 2), "", "")[:3]
+            if not path:
+                raise UserError(f"--external_teachers {text}: must be NAME,LANGUAGE,PATH")
+            if not Path(path).exists():
+                raise UserError(f"--external_teachers {text}: {path}: no such archive or folder")
+            teachers.append((name, language, str(Path(path).absolute())))
+        return teachers
+
+    def _soup(self, run: Run, name: str) -> Job:
+        """Return the average of a teacher's seeds (Wortsman et al. 2022, arXiv 2203.05482)."""
+        jobs = tuple(self.foundations(replace(run, seed=seed))[name] for seed in self.seeds)
+        output = self.expdir / f"fold_{run.fold}" / "soup" / run.place / name
+        argv = ["--model", *(str(job.output) for job in jobs), "--output_dir", str(output)]
+        return self._job("average_models", output, 5, argv, jobs, "training")
+
+    def logits(self, run: Run, kind: str) -> Job:
+        """Stage 6: what the teachers of a kind say of the training and development sets.
+
+        With ``--crossfit`` copies of the teachers speak of the speakers that they did not hear.
+        """
+        output = self._folder(run) / f"logits_{kind}"
+        if output in self._logits:
+            return self._logits[output]
+        teachers = self.teachers(run, kind)
+        argv = ["--output_dir", str(output), "--emotions", str(run.tree.output / "emotions")]
+        # Teachers from the whole run do not bring the sets of a run without some of it along.
+        needs = [run.tree] if run.place else []
+        if run.place and self.o.upstream_mode == "frozen":
+            needs.append(self.index(run.tree))
+        for teacher in teachers:
+            argv += ["--teacher", f"{teacher.name},{teacher.language},{teacher.job.output}"]
+            needs.append(teacher.job)
+        for data_set in (self._train_set(run, taught=True), run.sets / "dev"):
+            argv += ["--keys", str(data_set / "utt2emotion")]
+            argv += ["--speech", ",".join(self._speech(run, data_set))]
+            if self.external:
+                argv += ["--wav", str(data_set / "wav.scp")]
+        argv += ["--dev_set", str(run.sets / "dev")]
+        inputs = []
+        if kind == "monolingual":
+            for teacher in self.external:
+                argv += ["--external", ",".join(teacher)]
+                inputs.append(Path(teacher[2]))
+        for number, tree in enumerate(self.parts, 1):
+            part = replace(run, tree=tree, place=f"part_{number}")
+            left_out = part.sets / "left_out"
+            speech = self._speech(run, left_out)
+            for copy in self.teachers(part, kind):
+                fields = (copy.name, copy.job.output, left_out / "utt2emotion", *speech)
+                argv += ["--copy", ",".join(map(str, fields))]
+                needs.append(copy.job)
+        if any(s.features for s in self.systems if s.teachers == kind):
+            argv += ["--embeddings", "true"]
+        self._logits[output] = self._job(
+            "teacher_logits",
+            output,
+            6,
+            argv,
+            tuple(needs),
+            "training",
+            inputs=tuple(inputs),
+            cmd=self.o.decode_cmd,
+        )
+        return self._logits[output]
+
+    @cached_property
+    def all_logits(self) -> list[Job]:
+        """Stage 6 for all runs."""
+        kinds = {s.teachers for s in self.systems if s.teaching == "cached"} - {"none"}
+        return [
+            self.logits(run, kind) for run in self.runs + self.left_out for kind in sorted(kinds)
+        ]
 
     @cached_property
     def models(self) -> dict[Run, dict[str, Job]]:
         """Stages 5 and 7: for each run the teachers and the systems, by name."""
         return {
-            run: {
-                **jobs,
-                **{
-                    system.name: self._train(run, system.name, 7, system=system)
-                    for system in self.systems
-                    if system.name != "ft"
-                },
-            }
-            for run, jobs in self.foundations.items()
+            run: {**self.foundations(run), **self._students(run)}
+            for run in self.runs + self.left_out
         }
 
+    def _students(self, run: Run) -> dict[str, Job]:
+        return {
+            system.name: self.foundations(run).get(system.name)
+            or self._train(run, system.name, 7, system=system)
+            for system in self.systems
+        }
+
+    @cached_property
+    def copies(self) -> list[Job]:
+        """Stage 5: what cross-fitting and averaging need beside the teachers themselves."""
+        jobs: dict[Path, Job] = {}
+        for logits in self.all_logits:
+            jobs.update({need.output: need for need in logits.needs if need.stage == 5})
+        return [*_with_needs(jobs, 5).values()]
+
     def _train_set(self, run: Run, taught: bool, language: str | None = None) -> Path:
-        """Return the training set; where labels are hidden, only teachers make use of the rest."""
-        if taught and self.o.labelled_share < 1:
+        """Return the training set; what has no label is of use to students of teachers only."""
+        if taught and (self.o.labelled_share < 1 or self.unlabelled):
             return run.sets / "train_all"
         return run.sets / (f"train_{language}" if language else "train")
 
-    def _speech(self, data_set: Path) -> tuple[str, str]:
-        """Return path and ESPnet type of the models' input."""
-        if self.frozen:
-            return str(self.features[-1].output / "feats.scp"), "kaldi_ark"
+    def _speech(self, run: Run, data_set: Path, mode: str | None = None) -> tuple[str, str]:
+        """Return path and ESPnet type of the input of teachers, or of models of another mode."""
+        if (mode or self.o.upstream_mode) == "frozen":
+            return str(self.index(run.tree).output / "feats.scp"), "kaldi_ark"
         return str(data_set / "wav.scp"), "sound"
 
     def _train(
@@ -171,28 +284,36 @@ class TrainingPlan(DataPlan):
         system: System | None = None,
         init: Job | None = None,
     ) -> Job:
-        """Return the training of a teacher (``language``) or of a system."""
-        o = self.o
+        """Return the training of a system, or else of a teacher, of one ``language`` or of all."""
+        o, folder = self.o, self._folder(run)
         taught = system is not None and system.teachers != "none"
+        mode = (system and o.student_mode) or o.upstream_mode
         train = self._train_set(run, taught, language)
         dev = run.sets / (f"dev_{language}" if language else "dev")
-        config_file = o.student_config
+        config_file = o.student_config if system else self.teacher_base
         if language:
-            config_file = o.teacher_config or (SPECIALIST if init else o.student_config)
+            config_file = o.teacher_config or (SPECIALIST if init else self.teacher_base)
         config = _merged(read_yaml(find_file(config_file)), system.options if system else {})
-        cache = (
-            self.logits[run, system.teachers] if taught and system.teaching == "cached" else None
-        )
-        if config.get("weighting") == "similarity" and cache is not None:
-            relevance = {"relevance": str(cache.output / "relevance")}
-            config["weighting_conf"] = {**relevance, **config.get("weighting_conf", {})}
-        config_path = run.folder / "conf" / f"{name}.yaml"
+        if (mode == "own") != ("frontend" in config):
+            raise UserError(
+                f"{config_file}: --student_mode own goes with an encoder of the config's own, its "
+                "option frontend (conf/train_conv_1m.yaml has one), other modes with none"
+            )
+        cached = taught and system.teaching == "cached"
+        cache = self.logits(run, system.teachers) if cached else None
+        if cache is not None:
+            for option, measured in MEASURED_BY_LOGITS.items():
+                if config.get("weighting") == option:
+                    given = {measured: str(cache.output / measured)}
+                    config["weighting_conf"] = {**given, **config.get("weighting_conf", {})}
+        config_path = folder / "conf" / f"{name}.yaml"
         _write_if_new(config_path, yaml.safe_dump(config, sort_keys=True))
-        argv = ["--config", str(config_path), "--output_dir", str(run.folder / name)]
+        argv = ["--config", str(config_path), "--output_dir", str(folder / name)]
         argv += ["--seed", str(run.seed), "--ngpu", str(o.ngpu), "--resume", "true"]
-        for names in ("emotions", "languages"):
-            argv += [f"--{names}", str(self.sets.output / names)]
-        needs = [self.sets]
+        languages = "languages_all" if taught and self.unlabelled else "languages"
+        argv += ["--emotions", str(run.tree.output / "emotions")]
+        argv += ["--languages", str(run.tree.output / languages)]
+        needs = [run.tree]
         inputs = [config_path]
         data_names = []
         if init is not None:
@@ -201,12 +322,24 @@ class TrainingPlan(DataPlan):
         if cache is not None:
             needs.append(cache)
             data_names.append((str(cache.output / "logits.scp"), "teacher_logits", "kaldi_ark"))
+            if system.features:
+                scp = str(cache.output / "embeddings.scp")
+                data_names.append((scp, "teacher_embeddings", "kaldi_ark"))
             argv += ["--teachers", str(cache.output / "teachers")]
         elif taught:
             teachers = self.teachers(run, system.teachers)
             needs += [teacher.job for teacher in teachers]
-            path = run.folder / "conf" / f"{name}.teachers"
+            path = folder / "conf" / f"{name}.teachers"
             lines = [f"{t.name} {t.language} {t.job.output}\n" for t in teachers]
+            if system.teachers == "monolingual" and self.external:
+                if mode == "frozen":
+                    raise UserError(
+                        f"--external_teachers: system {system.name} has live teachers, which hear "
+                        "what the student hears: stored features, of which an external teacher "
+                        "can make nothing; take teaching: cached"
+                    )
+                lines += [" ".join(teacher) + "\n" for teacher in self.external]
+                inputs += [Path(teacher[2]) for teacher in self.external]
             _write_if_new(path, "".join(lines))
             inputs.append(path)
             argv += ["--teachers", str(path)]
@@ -214,25 +347,25 @@ class TrainingPlan(DataPlan):
             # The first file names the utterances: it is the fold's, the features are everyone's.
             data = [(str(data_set / "utt2emotion"), "emotion", "text")]
             data.append((str(data_set / "utt2lang"), "language", "text"))
-            path_of_speech, kind = self._speech(data_set)
+            path_of_speech, kind = self._speech(run, data_set, mode)
             data.append((path_of_speech, "speech", kind))
             for item in (*data, *data_names):
                 argv += [f"--{side}_data_path_and_name_and_type", ",".join(item)]
-            shape = "utt2emotion" if self.frozen else "utt2num_samples"
+            shape = "utt2emotion" if mode == "frozen" else "utt2num_samples"
             argv += [f"--{side}_shape_file", str(data_set / shape)]
-        if self.frozen:
-            merged = self.features[-1]
-            needs.append(merged)
-            argv += ["--feats_info", str(merged.output / "info.json")]
+        if mode == "frozen":
+            index = self.index(run.tree)
+            needs.append(index)
+            argv += ["--feats_info", str(index.output / "info.json")]
             if config.get("normalize"):
-                stats = merged.output / f"fold_{run.fold}" / f"{train.name}.npz"
+                stats = index.output / f"fold_{run.fold}" / f"{train.name}.npz"
                 argv += ["--normalize_conf", f"stats_file={stats}"]
-        else:
-            argv += self._frontend()
-        argv += shlex.split(o.teacher_args if language else o.student_args)
+        elif mode != "own":
+            argv += self._frontend(mode)
+        argv += shlex.split(o.student_args if system else o.teacher_args)
         return self._job(
             "mtkd_train" if taught else "ser_train",
-            run.folder / name,
+            folder / name,
             stage,
             argv,
             tuple(needs),
@@ -242,11 +375,11 @@ class TrainingPlan(DataPlan):
             cmd=o.cuda_cmd if o.ngpu > 0 else o.train_cmd,
         )
 
-    def _frontend(self) -> list[str]:
+    def _frontend(self, mode: str) -> list[str]:
         """Return the options of an upstream that is trained with the model."""
         o = self.o
         argv = ["--frontend_conf", f"upstream={o.upstream}"]
-        argv += ["--frontend_conf", f"mode={o.upstream_mode}", "--pooling", o.pooling]
+        argv += ["--frontend_conf", f"mode={mode}", "--pooling", o.pooling]
         if self.upstream_path is not None:
             argv += ["--frontend_conf", f"path_or_url={self.upstream_path}"]
         return argv
@@ -256,14 +389,21 @@ class TrainingPlan(DataPlan):
         """Stage 8: the logits of every model for dev, test and held-out utterances."""
         jobs = []
         for run, models in self.models.items():
-            sets = {side: run.sets / side for side in ("dev", "test")}
+            sides = {side: run.sets / side for side in ("dev", "test")}
             if self.heldout:
-                sets["heldout"] = self.sets.output / "heldout"
-            for model in models.values():
-                for name, data_set in sets.items():
-                    output = model.output / f"{name}.tsv"
+                sides["heldout"] = self.sets.output / "heldout"
+            if run.without:
+                # Of the language that the run was without; teachers are in their own run.
+                sides = {"test": self.sets.output / f"fold_{run.fold}" / f"test_{run.without}"}
+                models = {system.name: models[system.name] for system in self.systems}
+            for name, model in models.items():
+                student = name in {system.name for system in self.systems}
+                mode = (student and self.o.student_mode) or self.o.upstream_mode
+                for side, data_set in sides.items():
+                    output = model.output / f"{side}.tsv"
                     argv = ["--model_dir", str(model.output), "--data_dir", str(data_set)]
-                    argv += ["--speech", ",".join(self._speech(data_set)), "--output", str(output)]
+                    argv += ["--speech", ",".join(self._speech(run, data_set, mode))]
+                    argv += ["--output", str(output)]
                     job = self._job(
                         "ser_inference",
                         output,
@@ -275,6 +415,15 @@ class TrainingPlan(DataPlan):
                     )
                     jobs.append(job)
         return jobs
+
+
+def _with_needs(jobs: dict[Path, Job], stage: int) -> dict[Path, Job]:
+    """Return the jobs of a stage and those of the same stage that they need, first ones first."""
+    found: dict[Path, Job] = {}
+    for output, job in jobs.items():
+        found.update(_with_needs({n.output: n for n in job.needs if n.stage == stage}, stage))
+        found[output] = job
+    return found
 
 
 def _write_if_new(path: Path, text: str) -> None:

@@ -50,6 +50,11 @@ class System:
     teaching: str
     options: dict[str, Any]
 
+    @property
+    def features(self) -> bool:
+        """Whether the student learns the teachers' features as well as their logits."""
+        return self.options.get("distill_conf", {}).get("feature_lambda", 0) > 0
+
     @staticmethod
     def read(name: str) -> System:
         """Read the system's file."""

@@ -122,10 +122,10 @@ def test_needs_of_the_students():
     models = by_name(plan)
     folds, feats = plan.split, plan.features[-1]
     assert models["ft"].needs == (folds, feats)
-    kd_logits = plan.logits[plan.runs[0], "ft"]
+    kd_logits = plan.logits(plan.runs[0], "ft")
     assert models["kd"].needs == (folds, kd_logits, feats)
     assert kd_logits.needs == (models["ft"],)
-    mono = plan.logits[plan.runs[0], "monolingual"]
+    mono = plan.logits(plan.runs[0], "monolingual")
     assert mono.needs == tuple(models[f"teacher_{lang}"] for lang in ("en", "fi", "fr"))
     for name in ("mtkd", "mtkd_uniform", "mtkd_cosine_batch"):
         assert models[name].needs == (folds, mono, feats)
@@ -160,12 +160,12 @@ def test_a_teacher_sees_its_language_and_a_student_all():
 
 def test_logits_name_every_teacher_with_its_language():
     plan = make_plan()
-    argv = plan.logits[plan.runs[0], "monolingual"].argv
+    argv = plan.logits(plan.runs[0], "monolingual").argv
     teachers = [argv[i + 1] for i, word in enumerate(argv) if word == "--teacher"]
     assert teachers == [
         f"teacher_{lang},{lang},exp/fold_1/seed_0/teacher_{lang}" for lang in ("en", "fi", "fr")
     ]
-    assert value(plan.logits[plan.runs[0], "ft"], "--teacher") == "ft,all,exp/fold_1/seed_0/ft"
+    assert value(plan.logits(plan.runs[0], "ft"), "--teacher") == "ft,all,exp/fold_1/seed_0/ft"
 
 
 def test_trainings_resume():
@@ -219,7 +219,7 @@ def test_the_teachers_of_all_seeds_teach_together():
     plan = make_plan("de en", **options)
     for run in plan.runs:
         seeds = {s: by_name(plan, run.fold, s) for s in (0, 4)}
-        mono, ft = plan.logits[run, "monolingual"], plan.logits[run, "ft"]
+        mono, ft = plan.logits(run, "monolingual"), plan.logits(run, "ft")
         assert teachers_of(mono) == [
             [f"teacher_{k}.{s}", k, f"exp/fold_{run.fold}/seed_{s}/teacher_{k}"]
             for s in (0, 4)
@@ -237,7 +237,7 @@ def test_the_teachers_of_all_seeds_teach_together():
 @pytest.mark.parametrize("options", [{"seeds": "4"}, {"seeds": "0 4", "teacher_ensemble": "false"}])
 def test_teachers_of_one_seed_keep_their_names(options):
     plan = make_plan("de en", **{"teacher_ensemble": "true", **options})
-    names_of = [t[0] for t in teachers_of(plan.logits[plan.runs[0], "monolingual"])]
+    names_of = [t[0] for t in teachers_of(plan.logits(plan.runs[0], "monolingual"))]
     assert names_of == ["teacher_de", "teacher_en"]
 
 
@@ -303,7 +303,7 @@ def test_a_change_of_a_teacher_redoes_its_live_student():
 
 def test_similarity_reads_what_stage_6_measures():
     plan = make_plan(systems="mtkd_similarity mtkd", folds="1")
-    logits = plan.logits[plan.runs[0], "monolingual"]
+    logits = plan.logits(plan.runs[0], "monolingual")
     assert value(logits, "--dev_set") == str(plan.runs[0].sets / "dev")
     keys = [logits.argv[i + 1] for i, word in enumerate(logits.argv) if word == "--keys"]
     assert keys == [str(plan.runs[0].sets / side / "utt2emotion") for side in ("train", "dev")]
@@ -336,7 +336,7 @@ def test_hidden_labels():
     plan = make_plan("de en", systems="ft kd mtkd", folds="1", labelled_share=0.25, fold_seed=3)
     split, hidden = plan.stage(3)
     assert (split, hidden) == (plan.split, plan.sets) and hidden.needs == (split,)
-    assert hidden.argv[1] == "espnet_mtkd.bin.hide_labels"
+    assert hidden.argv[1] == "espnet_mtkd.bin.training_sets"
     assert hidden.output == split.output.with_name("mini_ser_four_si3_0.25")
     assert value(hidden, "--folds_dir") == str(split.output)
     assert value(hidden, "--output_dir") == str(hidden.output)
@@ -353,7 +353,7 @@ def test_hidden_labels():
         assert f"stats_file={plan.features[-1].output}/fold_1/{train}.npz" in job.argv
         assert hidden in job.needs and split not in job.needs
     for kind in ("ft", "monolingual"):
-        argv = plan.logits[plan.runs[0], kind].argv
+        argv = plan.logits(plan.runs[0], kind).argv
         keys = [argv[i + 1] for i, word in enumerate(argv) if word == "--keys"]
         assert keys == [str(fold / name / "utt2emotion") for name in ("train_all", "dev")]
     assert all(str(hidden.output) in " ".join(job.argv) for job in plan.predictions)
@@ -489,7 +489,7 @@ def test_package():
             "corpus emodb: EMODB='/nowhere' is no folder",
         ),
         ({"teacher_init": "ft"}, "--teacher_init ft: must be scratch or multilingual"),
-        ({"teacher_ensemble": "yes"}, "--teacher_ensemble yes: must be true or false"),
+        ({"teacher_ensemble": "yes"}, "--teacher_ensemble yes: must be true, false or soup"),
         ({"teacher_config": "conf/x.yaml"}, "conf/x.yaml: no such file"),
         ({"labelled_share": 0.0}, "--labelled_share 0.0: must be above 0, at most 1"),
         ({"labelled_share": 1.5}, "--labelled_share 1.5: must be above 0, at most 1"),
@@ -552,3 +552,174 @@ def test_a_system_adds_to_the_conf_of_the_training():
     a, b = (yaml.safe_load(Path(value(jobs[name], "--config")).read_text()) for name in "ab")
     assert a["model_conf"] == {"mixup": 0.1, "lid_lambda": 0.2}
     assert b["head_conf"] == {"dropout": 0.3}  # not those of another head
+
+
+# ---- cross-fitting, soup, left-out languages, views, students of another kind ------------------
+
+
+def copies_of(job) -> list[list[str]]:
+    return [job.argv[i + 1].split(",") for i, word in enumerate(job.argv) if word == "--copy"]
+
+
+def test_cross_fitted_teachers_speak_of_speakers_they_have_not_heard():
+    options = dict(systems="kd mtkd", folds="2", teacher_init="multilingual", crossfit=2)
+    plan = make_plan("de en", **options)
+    parts = plan.stage(3)[1:]
+    assert [value(job, "--part") for job in parts] == ["1/2", "2/2"]
+    run = plan.runs[0]
+    mono = plan.logits(run, "monolingual")
+    copies = copies_of(mono)
+    assert [(name, folder) for name, folder, *_ in copies] == [
+        (f"teacher_{k}", f"exp/fold_2/seed_0/part_{n}/teacher_{k}")
+        for n in (1, 2)
+        for k in ("de", "en")
+    ]
+    for _, folder, keys, speech, kind in copies:
+        part = parts[int(folder.split("part_")[1][0]) - 1]
+        assert keys == f"{part.output}/fold_2/left_out/utt2emotion"
+        assert (speech, kind) == (f"{plan.index(plan.sets).output}/feats.scp", "kaldi_ark")
+    trained = {str(job.output): job for job in plan.stage(5)}
+    # A specialist's copy starts from a multilingual model that has not heard the speakers either.
+    for number, part in enumerate(parts, 1):
+        folder = f"exp/fold_2/seed_0/part_{number}"
+        for language in ("de", "en"):
+            copy = trained[f"{folder}/teacher_{language}"]
+            assert value(copy, "--init_param") == f"{folder}/ft/valid.uar.best.pth"
+            assert str(part.output) in " ".join(copy.argv) and part in copy.needs
+        assert f"{folder}/ft" in trained
+    assert len(trained) == 3 * 3
+    assert {name for name, *_ in copies_of(plan.logits(run, "ft"))} == {"ft"}
+    assert not any("part_" in str(job.output) for job in plan.stage(7) + plan.stage(8))
+
+
+def test_soup_is_the_average_of_specialists_of_one_start():
+    options = dict(folds="1", seeds="3 5", teacher_init="multilingual", teacher_ensemble="soup")
+    plan = make_plan("de en", systems="ft kd mtkd", **options)
+    trained = {str(job.output): job for job in plan.stage(5)}
+    for seed in (3, 5):
+        start = value(trained[f"exp/fold_1/seed_{seed}/teacher_de"], "--init_param")
+        assert start == "exp/fold_1/seed_3/ft/valid.uar.best.pth"
+    soup = trained["exp/fold_1/soup/teacher_de"]
+    assert soup.argv[1] == "espnet_mtkd.bin.average_models"
+    assert {str(job.output) for job in soup.needs} == {
+        f"exp/fold_1/seed_{seed}/teacher_de" for seed in (3, 5)
+    }
+    for run in plan.runs:
+        teachers = teachers_of(plan.logits(run, "monolingual"))
+        assert [t[2] for t in teachers] == [f"exp/fold_1/soup/teacher_{k}" for k in ("de", "en")]
+        ft = teachers_of(plan.logits(run, "ft"))
+        assert [t[2] for t in ft] == [f"exp/fold_1/seed_{run.seed}/ft"]
+
+
+def test_every_language_is_left_out_once_and_teachers_that_never_heard_it_stay():
+    plan = make_plan("de en it", systems="ft mtkd", folds="1", leave_one_language_out="true")
+    assert list(plan.without) == ["de", "en", "it"]
+    for run in plan.left_out:
+        models = plan.models[run]
+        others = [k for k in ("de", "en", "it") if k != run.without]
+        teachers = teachers_of(plan.logits(run, "monolingual"))
+        assert [t[2] for t in teachers] == [f"exp/fold_1/seed_0/teacher_{k}" for k in others]
+        for name in ("ft", "mtkd"):
+            assert str(models[name].output) == f"exp/fold_1/seed_0/without_{run.without}/{name}"
+            words = " ".join(models[name].argv)
+            assert str(plan.without[run.without].output) in words
+    assert not any("without" in str(job.output) for job in plan.stage(5))
+    tested = [job for job in plan.stage(8) if "without" in str(job.output)]
+    assert len(tested) == 6
+    for job in tested:
+        language = str(job.output).split("without_")[1][:2]
+        assert value(job, "--data_dir") == str(plan.sets.output / f"fold_1/test_{language}")
+    assert plan.experiment()["left_out"] == ["de", "en", "it"]
+
+
+def test_specialists_are_trained_anew_without_the_language():
+    options = dict(systems="mtkd", folds="1", teacher_init="multilingual")
+    plan = make_plan("de en", leave_one_language_out="true", **options)
+    trained = {str(job.output) for job in plan.stage(5)}
+    assert {"exp/fold_1/seed_0/without_de/ft", "exp/fold_1/seed_0/without_de/teacher_en"} <= trained
+    assert "exp/fold_1/seed_0/without_de/teacher_de" not in trained
+
+
+def test_views_are_made_once_and_join_the_training_sets():
+    plan = make_plan(views=2)
+    made = plan.stage(2)[-1]
+    assert made.argv[1] == "espnet_mtkd.bin.make_views" and value(made, "--views") == "2"
+    assert plan.sets.output.name == "mini_ser_four_si3_views2"
+    assert value(plan.sets, "--views") == str(made.output) and made in plan.sets.needs
+    stores = [job for job in plan.stage(4) if job.argv[1].endswith("extract_features")]
+    assert [value(job, "--data_dir") for job in stores] == [
+        str(plan.audio["mini_ser"].output),
+        str(made.output),
+    ]
+    assert str(plan.sets.output) in value(by_name(plan)["ft"], "--train_shape_file")
+
+
+def test_unlabelled_corpora_teach_students_only(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    roots = [f"EMODB={tmp_path / 'corpus'}"]
+    plan = make_plan("en fi", unlabelled="emodb", corpus_root=roots, systems="ft mtkd", folds="1")
+    assert "emodb" not in " ".join(plan.split.argv)
+    assert value(plan.sets, "--unlabelled") == str(plan.audio["emodb"].output)
+    models = by_name(plan)
+    words = {name: " ".join(job.argv) for name, job in models.items()}
+    assert "/train_all/" in words["mtkd"] and "languages_all" in words["mtkd"]
+    assert "/train_all/" not in words["ft"] and "languages_all" not in words["ft"]
+
+
+def test_students_with_an_encoder_of_their_own(tmp_path):
+    (tmp_path / "small.yaml").write_text("frontend: conv\npooling: stats\n")
+    options = dict(student_mode="own", student_config="small.yaml", systems="ft kd mtkd", folds="1")
+    plan = make_plan("de en", **options)
+    models = by_name(plan)
+    # The multilingual teacher is a model of the teachers' kind, ft one of the students'.
+    assert names(plan.stage(5)) == ["teacher_all", "teacher_de", "teacher_en"]
+    assert names(plan.stage(7)) == ["ft", "kd", "mtkd"]
+    assert teachers_of(plan.logits(plan.runs[0], "ft"))[0][2] == "exp/fold_1/seed_0/teacher_all"
+    for name in ("ft", "kd", "mtkd"):
+        words = " ".join(models[name].argv)
+        assert "wav.scp,speech,sound" in words and "feats_info" not in words
+        assert "--pooling" not in words and "upstream" not in words
+    assert "feats.scp,speech,kaldi_ark" in " ".join(models["teacher_de"].argv)
+    speech = {job.output.parent.name: value(job, "--speech") for job in plan.predictions}
+    assert speech["kd"].endswith(",sound") and speech["teacher_all"].endswith(",kaldi_ark")
+    assert plan.experiment()["systems"] == ["teacher_all", "ft", "kd", "mtkd"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"student_mode": "small"}, "--student_mode small: must be one of own, frozen"),
+        ({"student_mode": "own"}, "conf/train_frozen.yaml: --student_mode own goes with an enc"),
+        ({"crossfit": 1}, "--crossfit 1: must be 2 or more"),
+        ({"crossfit": 2, "leave_one_language_out": "true"}, "make two experiments"),
+        ({"teacher_ensemble": "soup"}, "soup needs --teacher_init multilingual"),
+        ({"views": -1}, "--views -1: must be 0 or more"),
+        ({"unlabelled": "mini_ser"}, "--unlabelled mini_ser: also among --corpora"),
+    ],
+)
+def test_more_mistakes(options, message):
+    with pytest.raises(UserError, match=message):
+        plan = make_plan(**options)
+        for stage in (3, 5, 7):
+            plan.stage(stage)
+
+
+def test_teachers_from_elsewhere(tmp_path):
+    for name in ("a.zip", "b.zip"):
+        (tmp_path / name).write_bytes(b"zip")
+    own_system("alive", "teachers: monolingual\nteaching: live\nweighting: label\n")
+    external = "sv,sv,a.zip all,all,b.zip"
+    plan = make_plan("de en", systems="kd mtkd", folds="1", external_teachers=external)
+    logits = plan.logits(plan.runs[0], "monolingual")
+    given = [logits.argv[i + 1] for i, word in enumerate(logits.argv) if word == "--external"]
+    assert given == [f"sv,sv,{tmp_path}/a.zip", f"all,all,{tmp_path}/b.zip"]
+    heard = [logits.argv[i + 1] for i, word in enumerate(logits.argv) if word == "--wav"]
+    assert heard == [str(plan.runs[0].sets / side / "wav.scp") for side in ("train", "dev")]
+    assert {tmp_path / "a.zip", tmp_path / "b.zip"} <= set(logits.inputs)
+    assert "--external" not in plan.logits(plan.runs[0], "ft").argv
+    live = make_plan("de en", systems="alive", external_teachers=external)
+    with pytest.raises(UserError, match="system alive has live teachers"):
+        live.stage(7)
+    for wrong, message in (("sv,sv", "must be NAME,LANG"), ("sv,sv,c.zip", "no such archive")):
+        with pytest.raises(UserError, match=message):
+            make_plan(external_teachers=wrong).stage(6)

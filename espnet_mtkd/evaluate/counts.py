@@ -2,11 +2,13 @@
 
 On the test sets a run is a seed: the folds' test sets are disjoint and are pooled before a metric
 is computed. Held-out languages are tested by the model of every fold, so there a run is one model.
+A left-out language (``left_out``) is tested on the test sets as well, by models trained without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,22 +31,48 @@ def _load(
 ) -> list[list[Predictions]]:
     """Predictions of one model: runs, each a list of files that are pooled."""
 
-    def read(fold: Any, seed: Any) -> Predictions:
-        path = experiment.model_dir(fold, seed, model) / f"{split}.tsv"
-        return read_predictions(path, experiment.emotions, languages)
+    def read(fold: Any, seed: Any) -> list[Predictions]:
+        return [
+            read_predictions(path, experiment.emotions, languages)
+            for path in _paths(experiment, split, fold, seed, model)
+        ]
 
     if split == "heldout":
-        return [[read(fold, seed)] for seed in experiment.seeds for fold in experiment.folds]
-    return [[read(fold, seed) for fold in experiment.folds] for seed in experiment.seeds]
+        return [read(fold, seed) for seed in experiment.seeds for fold in experiment.folds]
+    return [
+        [part for fold in experiment.folds for part in read(fold, seed)]
+        for seed in experiment.seeds
+    ]
+
+
+def _paths(experiment: Experiment, split: str, fold: Any, seed: Any, model: str) -> list[Path]:
+    """Files of predictions of one model."""
+    if split == "left_out":
+        names = [f"without_{language}/{model}" for language in experiment.left_out]
+        return [experiment.model_dir(fold, seed, name) / "test.tsv" for name in names]
+    return [experiment.model_dir(fold, seed, model) / f"{split}.tsv"]
+
+
+def models_of(experiment: Experiment, split: str) -> list[str]:
+    """The models that are tested on a set."""
+    return experiment.systems if split == "left_out" else experiment.models
+
+
+def languages_of(experiment: Experiment, split: str) -> list[str]:
+    """The languages of a set."""
+    return {"heldout": experiment.heldout_languages, "left_out": experiment.left_out}.get(
+        split, experiment.languages
+    )
 
 
 def _require_files(experiment: Experiment, split: str) -> None:
     """Say at once how many files of predictions are missing, and which is the first."""
     paths = [
-        experiment.model_dir(fold, seed, model) / f"{split}.tsv"
-        for model in experiment.models
+        path
+        for model in models_of(experiment, split)
         for fold in experiment.folds
         for seed in experiment.seeds
+        for path in _paths(experiment, split, fold, seed, model)
     ]
     missing = [path for path in paths if not path.is_file()]
     if missing:
@@ -102,14 +130,13 @@ def read_counts(experiment: Experiment, split: str) -> tuple[dict[str, Counts], 
         UserError: If predictions are missing, malformed, or of other utterances than those of the
             first model.
     """
-    heldout = split == "heldout"
-    languages = experiment.heldout_languages if heldout else experiment.languages
+    languages, models = languages_of(experiment, split), models_of(experiment, split)
     _require_files(experiment, split)
     num_classes = len(experiment.emotions)
     counts: dict[str, Counts] = {}
     reference: list[Predictions] = []
     speakers: dict[str, list[str]] = {}
-    for model in experiment.models:
+    for model in models:
         runs = _load(experiment, split, languages, model)
         if not reference:
             reference = runs[0]
@@ -120,7 +147,7 @@ def read_counts(experiment: Experiment, split: str) -> tuple[dict[str, Counts], 
                 check_same_utterances(first, part)
         counts[model] = _count(runs, speakers, num_classes)
     data = {}
-    for language, matrices in counts[experiment.models[0]].items():
+    for language, matrices in counts[models[0]].items():
         pooled = matrices[0].sum(axis=0)
         support = pooled.sum(axis=-1).tolist()
         data[language] = {
@@ -129,7 +156,7 @@ def read_counts(experiment: Experiment, split: str) -> tuple[dict[str, Counts], 
             "classes": dict(zip(experiment.emotions, support, strict=True)),
             "absent": absent_classes(pooled, experiment.emotions),
         }
-    if heldout:
+    if split == "heldout":
         names = [f"fold {f}, seed {s}" for s in experiment.seeds for f in experiment.folds]
     else:
         names = [f"seed {s}" for s in experiment.seeds]

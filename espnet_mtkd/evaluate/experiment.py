@@ -43,6 +43,11 @@ class Experiment:
         """Every model that was trained: teachers, then systems."""
         return [*self.teachers, *self.systems]
 
+    @property
+    def left_out(self) -> list[str]:
+        """Languages that students met only when tested, with ``--leave_one_language_out``."""
+        return self.raw.get("left_out", [])
+
     def own_language(self, teacher: str) -> str:
         """The language that ``teacher`` was trained on."""
         return teacher.removeprefix(TEACHER_PREFIX)
@@ -127,7 +132,7 @@ def _training_stage(model: str) -> str:
 
 
 def read_info(experiment: Experiment, fold: Any, seed: Any, model: str) -> dict[str, float]:
-    """Read the numbers of ``info.json``: num_params, num_trainable, train_seconds.
+    """Read the numbers of ``info.json``: parameters, seconds of training, UAR on the dev set.
 
     Raises:
         UserError: If the file or a number is missing.
@@ -135,7 +140,7 @@ def read_info(experiment: Experiment, fold: Any, seed: Any, model: str) -> dict[
     path = experiment.model_dir(fold, seed, model) / "info.json"
     info = read_json(path, _training_stage(model))
     numbers = {}
-    for key in ("num_params", "num_trainable", "train_seconds"):
+    for key in ("num_params", "num_trainable", "train_seconds", "dev_uar"):
         value = info.get(key)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise UserError(f"{path}: key `{key}` is {value!r}, not a number")

@@ -133,7 +133,7 @@ def make_experiment(
         },
     }
     (expdir / "experiment.json").write_text(json.dumps(experiment))
-    folds_dir.mkdir(parents=True)
+    folds_dir.mkdir(parents=True, exist_ok=True)
     (folds_dir / "audit.json").write_text(json.dumps({"folds": len(folds)}))
     (folds_dir / "audit.md").write_text(
         "# Audit\n\nNo shared <utterance>.\n\n| fold | test | speakers |\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet_mtkd.bin.hide_labels import get_parser, keep_labels, main
+from espnet_mtkd.bin.training_sets import VIEW_MARK, get_parser, keep_labels, main
 from espnet_mtkd.data.datadir import DataDir, read_map
 from espnet_mtkd.data.labels import HIDDEN
 from espnet_mtkd.errors import UserError
@@ -48,12 +48,14 @@ def folds(tmp_path_factory) -> Path:
         for side in ("train", "dev", "test"):
             counts = COUNTS if side == "train" else dict.fromkeys(COUNTS, 2)
             data = make_data(counts, side + fold[-1])
+            data.utt2source, data.utt2fingerprint = {}, {}  # sides of folds have none
             data.write(folder / fold / side)
             for language in data.languages:
                 part = data.select(lambda u, d=data, k=language: d.utt2lang[u] == k)
                 part.write(folder / fold / f"{side}_{language}")
     (folder / "emotions").write_text("anger\nneutral\nsadness\n")
     (folder / "languages").write_text("de\nen\n")
+    (folder / "audit.md").write_text("# Audit\n")
     return folder
 
 
@@ -103,8 +105,9 @@ def test_who_gets_which_utterances(folds, tmp_path):
 
 def test_development_and_test_sets_stay(folds, tmp_path):
     before, after = files_of(folds), files_of(hide(folds, tmp_path / "few", 0.25))
-    untouched = {name for name in before if "/train" not in name}
-    assert {name for name in after if "/train" not in name} == untouched
+    untouched = {name for name in before if "/train" not in name and name != "audit.md"}
+    added = {"audit.md", "languages_all"}
+    assert {name for name in after if "/train" not in name} == untouched | added
     assert all(before[name] == after[name] for name in untouched)
     assert not any(HIDDEN.encode() in after[name] for name in untouched)
 
@@ -139,9 +142,9 @@ def test_the_choice_does_not_depend_on_the_order_of_the_files(folds):
     assert keep_labels(data, 0.3, 0) == keep_labels(turned, 0.3, 0)
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 25.0])
+@pytest.mark.parametrize("share", [0.0, -0.5, 25.0])
 def test_bad_share(folds, tmp_path, share):
-    with pytest.raises(UserError, match=f"--share {share}: must be between 0 and 1"):
+    with pytest.raises(UserError, match=f"--share {share}: must be above 0, at most 1"):
         hide(folds, tmp_path / "few", share)
     assert not (tmp_path / "few").exists()
 
@@ -154,3 +157,77 @@ def test_no_folds(tmp_path):
 
 def test_every_option_is_explained():
     assert all(action.help for action in get_parser()._actions)
+
+
+# ---- unlabelled corpora and views --------------------------------------------------------------
+
+
+def unlabelled_corpus(folder: Path, clash: str = "") -> Path:
+    data = make_data({("tr", "anger"): 3, ("tr", "boredom"): 2}, "more")
+    if clash:
+        data.utt2audio_hash[data.utterances[1]] = clash
+    data.write(folder)
+    return folder
+
+
+def test_an_unlabelled_corpus_joins_without_its_labels(folds, tmp_path):
+    corpus = unlabelled_corpus(tmp_path / "tr")
+    output = hide(folds, tmp_path / "out", 1.0, "--unlabelled", str(corpus))
+    before, after = (DataDir.load(f / "fold_1/train") for f in (folds, output))
+    assert before == after
+    every = DataDir.load(output / "fold_1/train_all")
+    new = set(every.wav_scp) - set(before.wav_scp)
+    assert len(new) == 5 and {every.utt2emotion[utt] for utt in new} == {HIDDEN}
+    assert {u: e for u, e in every.utt2emotion.items() if u not in new} == before.utt2emotion
+    assert (output / "languages").read_text() == "de\nen\n"
+    assert (output / "languages_all").read_text() == "de\nen\ntr\n"
+    assert "| fold_2 | 81 | 0 | 5 | 0 |" in (output / "audit.md").read_text()
+
+
+def test_unlabelled_speech_that_is_tested_on_is_refused(folds, tmp_path):
+    tested = DataDir.load(folds / "fold_2/test").utterances[0]
+    corpus = unlabelled_corpus(tmp_path / "tr", clash=tested)
+    with pytest.raises(UserError, match=f"--unlabelled: toytr_\\S+ is {tested} of fold_2/test"):
+        hide(folds, tmp_path / "out", 1.0, "--unlabelled", str(corpus))
+
+
+def views_of(folds: Path, folder: Path, number: int = 2) -> Path:
+    views = DataDir()
+    for fold in ("fold_1", "fold_2"):
+        data = DataDir.load(folds / fold / "train")
+        for utt in data.utterances:
+            for k in range(1, number + 1):
+                view = f"{utt}{VIEW_MARK}{k}"
+                for name in ("utt2spk", "utt2lang", "utt2emotion", "utt2corpus"):
+                    getattr(views, name)[view] = getattr(data, name)[utt]
+                for name in ("utt2num_samples", "utt2rate", "utt2dur"):
+                    getattr(views, name)[view] = getattr(data, name)[utt]
+                for name in ("wav_scp", "utt2audio_hash", "utt2source", "utt2fingerprint"):
+                    getattr(views, name)[view] = f"{name}_{view}"
+    views.write(folder)
+    return folder
+
+
+def test_views_have_the_labels_of_their_utterances_hidden_or_not(folds, tmp_path):
+    views = views_of(folds, tmp_path / "views")
+    output = hide(folds, tmp_path / "out", 0.25, "--views", str(views))
+    plain = hide(folds, tmp_path / "plain", 0.25)
+    for name in ("train", "train_all", "train_de", "train_en"):
+        before, after = (DataDir.load(f / "fold_1" / name) for f in (plain, output))
+        assert len(after) == 3 * len(before)
+        for utt in before.utterances:
+            for same in (utt, f"{utt}{VIEW_MARK}1", f"{utt}{VIEW_MARK}2"):
+                assert after.utt2emotion[same] == before.utt2emotion[utt]
+                assert after.utt2spk[same] == before.utt2spk[utt]
+    for side in ("dev", "test"):
+        assert files_of(output / "fold_1" / side) == files_of(plain / "fold_1" / side)
+    assert "| fold_1 | 21 | 60 | 0 | 2 |" in (output / "audit.md").read_text()
+
+
+def test_an_utterance_without_a_view_is_a_mistake(folds, tmp_path):
+    folder = views_of(folds, tmp_path / "views", 1)
+    views = DataDir.load(folder)
+    lost = views.utterances[0]
+    views.select(lambda utt: utt != lost).write(folder)
+    with pytest.raises(UserError, match="--views: no view of toyde_train10_anger_00"):
+        hide(folds, tmp_path / "out", 1.0, "--views", str(folder))

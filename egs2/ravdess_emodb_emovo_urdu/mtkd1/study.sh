@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# The study of this recipe: which teachers, which weighting, how many labels, which student, which
+# languages. WHISPER is the folder of Whisper base; db.sh, or the environment, says where the corpora
+# lie. Every part is an experiment of its own in exp_study/, resumed where it was left; parts may be
+# chosen: ./study.sh weightings labels
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+: "${WHISPER:?set WHISPER to the folder of a Hugging Face Whisper base model}"
+seeds=${SEEDS:-"0 1 2 3 4"}
+few_seeds=${FEW_SEEDS:-"0 1 2"} # where a training takes minutes, or parts are many
+
+# recipe NAME OPTIONS: one experiment
+recipe() {
+    local name=$1
+    shift
+    local began=${SECONDS}
+    ./run.sh --upstream hf_whisper_custom --upstream_path "${WHISPER}" --pooling mean \
+        --expdir "exp_study/${name}" --stop_stage 9 "$@"
+    echo "${name}: $((SECONDS - began)) s" | tee -a exp_study/times.txt
+    experiments+=(--experiment "${name}=exp_study/${name}")
+}
+specialists=(--teacher_init multilingual --teacher_ensemble true)
+experiments=()
+
+# Weightings, standardisation, lambda and temperature; teachers are ensembles of specialists.
+weightings() {
+    recipe weightings "${specialists[@]}" --seeds "${seeds}" --systems "ft kd mtkd mtkd_uniform \
+        mtkd_cosine mtkd_cosine_batch mtkd_label mtkd_lid mtkd_similarity mtkd_learned mtkd_raw \
+        mtkd_lambda25 mtkd_lambda75 mtkd_temperature1 mtkd_temperature4"
+}
+# Teachers: as in the paper, from scratch; one specialist; their soup; cross-fitted ones.
+teachers() {
+    recipe scratch --seeds "${few_seeds}" --systems "ft kd mtkd mtkd_uniform paper_exact"
+    recipe soup --teacher_init multilingual --teacher_ensemble soup --seeds "${few_seeds}" \
+        --systems "ft mtkd"
+    recipe crossfit --teacher_init multilingual --crossfit 4 --seeds "${few_seeds}" \
+        --systems "ft kd mtkd mtkd_label mtkd_learned"
+}
+# A part of the labels; the rest of the training set is unlabelled speech. (weightings has them all.)
+labels() {
+    for share in 0.1 0.25 0.5; do
+        recipe "labels_${share}" "${specialists[@]}" --seeds "${seeds}" --labelled_share ${share} \
+            --systems "ft kd mtkd ft_mixup mtkd_live"
+    done
+}
+# Every language once as one that no student or teacher has heard.
+languages() {
+    recipe languages "${specialists[@]}" --seeds "${few_seeds}" --leave_one_language_out true \
+        --systems "ft kd mtkd"
+}
+# Students of their own, from nothing, on filter banks.
+students() {
+    for size in 300k 1m; do
+        recipe "students_${size}" "${specialists[@]}" --seeds "${few_seeds}" \
+            --student_mode own --student_config "conf/train_conv_${size}.yaml" \
+            --systems "ft kd mtkd mtkd_uniform mtkd_features"
+    done
+}
+
+mkdir -p exp_study
+parts=("$@")
+[ $# -gt 0 ] || parts=(weightings teachers labels languages students)
+for part in "${parts[@]}"; do
+    case ${part} in
+        weightings | teachers | labels | languages | students) "${part}" ;;
+        *) echo "error: no part ${part}; there are weightings teachers labels languages students" >&2 && exit 1 ;;
+    esac
+done
+python=${MTKD_PYTHON:-../../../.venv/bin/python}
+PYTHONPATH=../../.. "${python}" -m espnet_mtkd.bin.compare "${experiments[@]}" --output_dir exp_study

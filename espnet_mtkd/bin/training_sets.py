@@ -1,0 +1,177 @@
+"""Change what is trained on: hide labels, add unlabelled corpora and views (stage 3).
+
+The development and test sets stay as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from espnet_mtkd.data.datadir import DataDir, combine
+from espnet_mtkd.data.files import write_text
+from espnet_mtkd.data.labels import HIDDEN
+from espnet_mtkd.data.views import VIEW_MARK
+from espnet_mtkd.errors import UserError, cli
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folds_dir", required=True, type=Path, help="Folder of make_folds")
+    parser.add_argument("--share", type=float, default=1.0, help="Labels to keep, above 0 to 1")
+    parser.add_argument("--seed", type=int, default=0, help="Which labels are kept")
+    parser.add_argument(
+        "--unlabelled",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="Data directories of stage 2 whose labels are not used; students learn from the "
+        "teachers on them",
+    )
+    parser.add_argument(
+        "--views",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="Data directories of make_views: views join the utterances that they are of",
+    )
+    parser.add_argument(
+        "--output_dir",
+        required=True,
+        type=Path,
+        help="A copy of the folds: train and train_* have the labelled utterances only; train_all, "
+        "where there are others, has all; languages_all has the languages of train_all",
+    )
+    return parser
+
+
+def keep_labels(data: DataDir, share: float, seed: int) -> set[str]:
+    """Choose the utterances that keep their label: of each language and emotion the same share.
+
+    Args:
+        data: the training set.
+        share: at least one utterance of each language and emotion is kept.
+        seed: the choice for a smaller share is a part of that for a larger one.
+    """
+    groups = defaultdict(list)
+    for utt in data.utterances:
+        groups[data.utt2lang[utt], data.utt2emotion[utt]].append(utt)
+    kept: set[str] = set()
+    for (language, emotion), utts in groups.items():
+        random.Random(f"{seed} {language} {emotion}").shuffle(utts)
+        kept.update(utts[: max(1, round(share * len(utts)))])
+    return kept
+
+
+def load_unlabelled(folders: Sequence[Path]) -> DataDir:
+    """Load corpora and forget their labels."""
+    data = combine({folder: DataDir.load(folder) for folder in folders})
+    data.utt2emotion = dict.fromkeys(data.wav_scp, HIDDEN)
+    data.utt2source, data.utt2fingerprint = {}, {}  # as in the sets of folds
+    return data
+
+
+def check_unlabelled(fold: Path, unlabelled: DataDir) -> None:
+    """Refuse unlabelled speech that is tested on: its teachers' logits are no labels, but near.
+
+    Raises:
+        UserError: an utterance or its audio (decoded samples) is in the dev or test set.
+    """
+    for side in ("dev", "test"):
+        data = DataDir.load(fold / side)
+        there = {audio: utt for utt, audio in data.utt2audio_hash.items()}
+        for utt in unlabelled.utterances:
+            same = utt if utt in data.wav_scp else there.get(unlabelled.utt2audio_hash[utt])
+            if same is not None:
+                raise UserError(
+                    f"--unlabelled: {utt} is {same} of {fold.name}/{side}; take corpora that are "
+                    "not tested on"
+                )
+
+
+def add_views(data: DataDir, views: DataDir) -> DataDir:
+    """Return the data and the views of its utterances, with their labels.
+
+    Raises:
+        UserError: an utterance has no view.
+    """
+    of = defaultdict(list)
+    for view in views.utterances:
+        of[view.rpartition(VIEW_MARK)[0]].append(view)
+    for utt in data.utterances:
+        if utt not in of:
+            raise UserError(f"--views: no view of {utt}; run stage 2 again")
+    found = views.subset(view for utt in data.utterances for view in of[utt])
+    found.utt2emotion = {view: data.utt2emotion[u] for u in data.utterances for view in of[u]}
+    for name in (entry.name for entry in fields(DataDir)):
+        if not getattr(data, name):
+            setattr(found, name, {})
+    return combine({"utterances": data, "views": found})
+
+
+def replace_set(folder: Path, data: DataDir) -> None:
+    """Write a data directory in the place of another."""
+    shutil.rmtree(folder, ignore_errors=True)
+    data.write(folder)
+
+
+def change(fold: Path, share: float, seed: int, unlabelled: DataDir, views: DataDir) -> str:
+    """Change the training sets of a fold; return a row of the audit about it."""
+    train = DataDir.load(fold / "train")
+    kept: Collection[str] = keep_labels(train, share, seed) if share < 1 else set(train.wav_scp)
+    if share < 1 or unlabelled:
+        whole = combine({"train": train, "unlabelled": unlabelled}) if unlabelled else train
+        labels = train.utt2emotion
+        hidden = {u: labels[u] if u in kept else HIDDEN for u in whole.wav_scp}
+        whole = replace(whole, utt2emotion=hidden)
+        replace_set(fold / "train_all", add_views(whole, views) if views else whole)
+    for folder in [fold / "train", *(fold / f"train_{k}" for k in train.languages)]:
+        part = DataDir.load(folder).select(lambda utt: utt in kept)
+        replace_set(folder, add_views(part, views) if views else part)
+    numbers = (len(kept), len(train) - len(kept), len(unlabelled))
+    each = len(views) // len({view.rpartition(VIEW_MARK)[0] for view in views.wav_scp} or {""})
+    return f"| {fold.name} | " + " | ".join(map(str, (*numbers, each))) + " |\n"
+
+
+AUDIT = """
+## Changed training sets
+
+The tables above are of the folds before labels were hidden and speech was added. Dev and test sets
+are as they were. Students with teachers also train on what has no label.
+
+| fold | with label | label hidden | of unlabelled corpora | views of each |
+| --- | ---: | ---: | ---: | ---: |
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the copy."""
+    args = get_parser().parse_args(argv)
+    if not 0 < args.share <= 1:
+        raise UserError(f"--share {args.share}: must be above 0, at most 1")
+    if not list(args.folds_dir.glob("fold_*/train")):
+        raise UserError(f"--folds_dir {args.folds_dir}: has no fold_*/train; stage 3 makes them")
+    unlabelled = load_unlabelled(args.unlabelled)
+    views = combine({folder: DataDir.load(folder) for folder in args.views})
+    views.utt2source, views.utt2fingerprint = {}, {}
+    shutil.copytree(args.folds_dir, args.output_dir, dirs_exist_ok=True)
+    rows = []
+    for fold in sorted(args.output_dir.glob("fold_*"), key=lambda path: int(path.name[5:])):
+        check_unlabelled(fold, unlabelled)
+        rows.append(change(fold, args.share, args.seed, unlabelled, views))
+    audit = args.output_dir / "audit.md"
+    if audit.is_file():
+        write_text(audit, audit.read_text(encoding="utf-8") + AUDIT + "".join(rows))
+    languages = {*(args.folds_dir / "languages").read_text(encoding="utf-8").split()}
+    languages |= set(unlabelled.languages)
+    write_text(args.output_dir / "languages_all", "".join(f"{k}\n" for k in sorted(languages)))
+
+
+if __name__ == "__main__":
+    cli(main)

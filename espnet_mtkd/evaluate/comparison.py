@@ -1,0 +1,139 @@
+"""Several experiments side by side: tables in Markdown and figures, from their ``results.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from espnet_mtkd.errors import UserError
+from espnet_mtkd.evaluate.experiment import read_json
+from espnet_mtkd.evaluate.markdown import NONE, estimate, label, percent, probability
+from espnet_mtkd.evaluate.results import BASELINE, MAJORITY
+
+Results = Mapping[str, Any]
+AGAINST = ("kd", "mtkd_uniform")  # beside the baseline: what a default has to beat
+
+
+def read_results(expdir: Path) -> Results:
+    """Read the ``results.json`` of an experiment."""
+    results = read_json(expdir / "results.json", "make it with ./run.sh --stage 9")
+    if "pairs" not in results.get("test", {}):
+        raise UserError(f"{expdir}/results.json: of an older version; make it again with --stage 9")
+    return results
+
+
+def table(results: Results, part: str = "test") -> list[str]:
+    """Return the lines of one experiment's table, the best on the development sets in bold."""
+    scores = results[part]
+    rows = {name: row for name, row in scores["rows"].items() if row["kind"] != "teacher"}
+    others = [name for name in AGAINST if name in rows]
+    languages = list(scores["data"])
+    header = ["system", "dev", *languages, "mean UAR", f"− {BASELINE}", "p"]
+    header += [text for name in others for text in (f"− {name}", "p")]
+    measured = [row["dev_uar"] for name, row in rows.items() if row["dev_uar"] is not None]
+    lines = [_line(header), _line(["---"] + ["---:"] * (len(header) - 1))]
+    for name, row in rows.items():
+        dev = percent(row["dev_uar"])
+        best = row["dev_uar"] is not None and row["dev_uar"] == max(measured)
+        cells = [label(name), f"**{dev}**" if best else dev]
+        cells += [percent(row["languages"][at]["uar"]["value"]) for at in languages]
+        cells.append(estimate(row["macro"] and row["macro"]["uar"]))
+        to_baseline = row["difference"] and row["difference"]["macro"]
+        pairs = scores["pairs"].get(name, {})
+        for difference in (to_baseline, *(pairs.get(other) for other in others)):
+            cells.append(estimate(difference, sign=True))
+            cells.append(probability(difference["p"]) if difference else NONE)
+        lines.append(_line(cells))
+    return lines
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def curve(experiments: Mapping[str, Results], path: Path) -> bool:
+    """Draw mean UAR over the share of labels, with intervals; whether there is more than one share.
+
+    Args:
+        experiments: by name.
+        path: SVG or PNG to write.
+    """
+    points: dict[str, list[tuple[float, Mapping[str, float]]]] = {}
+    for results in experiments.values():
+        share = results["experiment"].get("labelled_share", 1.0)
+        for name, row in _systems(results).items():
+            points.setdefault(name, []).append((100 * share, row["macro"]["uar"]))
+    shares = {share for found in points.values() for share, _ in found}
+    if len(shares) < 2:
+        return False
+    figure, axes = _axes("labelled share of the training set (%)")
+    for number, (name, found) in enumerate(sorted(points.items())):
+        if len(found) < 2:
+            continue
+        found.sort(key=lambda point: point[0])
+        x = [share * 1.03**number for share, _ in found]  # side by side, so that bars do not hide
+        _draw(axes, x, [estimate for _, estimate in found], label(name), joined=True)
+    axes.set_xscale("log")
+    axes.set_xticks(sorted(shares), [f"{share:g}" for share in sorted(shares)])
+    axes.minorticks_off()
+    _save(figure, axes, path)
+    return True
+
+
+def sizes(experiments: Mapping[str, Results], path: Path) -> bool:
+    """Draw mean UAR over the number of parameters; whether there is more than one size."""
+    points: dict[str, list[tuple[float, Mapping[str, float]]]] = {}
+    for results in experiments.values():
+        for name, row in _systems(results).items():
+            points.setdefault(name, []).append((row["num_params"] / 1e6, row["macro"]["uar"]))
+    found_sizes = {round(size, 2) for found in points.values() for size, _ in found}
+    if len(found_sizes) < 2:
+        return False
+    figure, axes = _axes("parameters (millions)")
+    for number, (name, found) in enumerate(sorted(points.items())):
+        found.sort(key=lambda point: point[0])
+        x = [size * 1.03**number for size, _ in found]
+        _draw(axes, x, [estimate for _, estimate in found], label(name), joined=len(found) > 1)
+    axes.set_xscale("log")
+    _save(figure, axes, path)
+    return True
+
+
+def _systems(results: Results) -> dict[str, Any]:
+    rows = results["test"]["rows"].items()
+    return {name: row for name, row in rows if row["kind"] == "system" and name != MAJORITY}
+
+
+def _axes(xlabel: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel("mean UAR (%), 95 % interval over speakers")
+    axes.grid(alpha=0.4)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _draw(
+    axes: Axes, x: list[float], estimates: list[Mapping[str, float]], name: str, joined: bool
+) -> None:
+    y = [100 * e["value"] for e in estimates]
+    bars = None
+    if all(e["low"] is not None for e in estimates):
+        bars = [
+            [100 * (e["value"] - e["low"]) for e in estimates],
+            [100 * (e["high"] - e["value"]) for e in estimates],
+        ]
+    axes.errorbar(x, y, bars, fmt="o-" if joined else "o", capsize=3, markersize=5, label=name)
+
+
+def _save(figure: Figure, axes: Axes, path: Path) -> None:
+    axes.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context({"svg.hashsalt": "espnet_mtkd"}):
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=120)

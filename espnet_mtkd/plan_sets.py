@@ -1,0 +1,87 @@
+"""Stages 3 and 4 of the plan: what is trained on, as a whole and without some of it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from espnet_mtkd.errors import UserError
+from espnet_mtkd.jobs import Job
+from espnet_mtkd.plan_data import DataPlan
+
+
+class SetsPlan(DataPlan):
+    """The jobs that make training sets of folds, and the indices of their features."""
+
+    @cached_property
+    def sets(self) -> Job:
+        """The folds to train on: those of stage 3, or the same with other training sets."""
+        o = self.o
+        argv, tag, needs = [], "", [self.split]
+        if o.labelled_share < 1:
+            argv += ["--share", str(o.labelled_share), "--seed", str(o.fold_seed)]
+            tag += f"_{o.labelled_share:g}"
+        for option, jobs in (("unlabelled", self.audio), ("views", self.views)):
+            corpora = self.unlabelled if option == "unlabelled" else jobs
+            if corpora:
+                argv += [f"--{option}", *(str(jobs[corpus].output) for corpus in corpora)]
+                needs += [jobs[corpus] for corpus in corpora]
+        if self.unlabelled:
+            tag += "_with_" + "_".join(self.unlabelled)
+        if self.views:
+            tag += f"_views{o.views}"
+        if not argv:
+            return self.split
+        output = self.split.output.with_name(self.split.output.name + tag)
+        argv = ["--folds_dir", str(self.split.output), *argv, "--output_dir", str(output)]
+        return self._job("training_sets", output, 3, argv, tuple(needs), "data")
+
+    @cached_property
+    def parts(self) -> list[Job]:
+        """Stage 3: the folds without a part of the speakers each, for cross-fitted teachers."""
+        if self.o.crossfit == 0:
+            return []
+        if self.o.crossfit < 2:
+            raise UserError(f"--crossfit {self.o.crossfit}: must be 2 or more, or 0 for none")
+        number = self.o.crossfit
+        return [
+            self._leave_out(f"part{k}of{number}", ["--part", f"{k}/{number}"])
+            for k in range(1, number + 1)
+        ]
+
+    @cached_property
+    def without(self) -> dict[str, Job]:
+        """Stage 3: the folds without each language, for ``--leave_one_language_out``."""
+        if self.o.leave_one_language_out == "false":
+            return {}
+        if len(self.languages) < 2:
+            raise UserError("--leave_one_language_out: there is only one language")
+        return {k: self._leave_out(f"without_{k}", ["--language", k]) for k in self.languages}
+
+    def _leave_out(self, tag: str, options: list[str]) -> Job:
+        output = self.sets.output.with_name(f"{self.sets.output.name}_{tag}")
+        argv = ["--folds_dir", str(self.sets.output), *options]
+        argv += ["--seed", str(self.o.fold_seed), "--output_dir", str(output)]
+        return self._job("leave_out", output, 3, argv, (self.sets,), "data")
+
+    def index(self, sets: Job) -> Job:
+        """Return the job of stage 4 that makes one index of the stores, with statistics of sets."""
+        output = self.stores[0].output.parent / sets.output.name
+        argv = ["--feats_dir", *(str(job.output) for job in self.stores)]
+        argv += ["--folds_dir", str(sets.output), "--output_dir", str(output)]
+        return self._job("merge_features", output, 4, argv, (*self.stores, sets), "features")
+
+    @cached_property
+    def features(self) -> list[Job]:
+        """Stage 4: the stores, and an index for each tree of folds."""
+        if not self.frozen:
+            return []
+        trees = (self.sets, *self.parts, *self.without.values())
+        return [*self.stores, *(self.index(sets) for sets in trees)]
+
+    @cached_property
+    def languages(self) -> list[str]:
+        """Languages of the training corpora, from stage 3."""
+        path = self.sets.output / "languages"
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; run with --stage 3 first")
+        return path.read_text(encoding="utf-8").split()
