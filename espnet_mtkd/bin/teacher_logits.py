@@ -1,19 +1,33 @@
-"""Write what all teachers say of a training set: a (K, C) matrix per utterance (stage 6)."""
+"""Write what all teachers say of a training set: a (K, C) matrix per utterance (stage 6).
+
+A teacher that does not know an emotion has NaN in its column. Beside the logits stand ``teachers``
+(names and languages in the order of the rows) and, with ``--dev_set``, what weightings need to know
+of the teachers: ``relevance`` (for ``similarity``) and ``gate`` (for ``learned``).
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
+from espnet2.utils.types import str2bool
 from sklearn.metrics import recall_score
 
 from espnet_mtkd.data.ark import write_ark
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.data.files import write_text
+from espnet_mtkd.distill.gate import fit_gate
+from espnet_mtkd.distill.opinions import align
 from espnet_mtkd.errors import UserError, cli
-from espnet_mtkd.tasks.inference import load_model, logits_of
+from espnet_mtkd.tasks.inference import load_teacher, outputs_of
+from espnet_mtkd.tasks.ser import read_names
+
+# Speech and what to do with it: path, ESPnet's type, file with the utterances.
+Source = tuple[str, str, str]
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -21,30 +35,152 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--teacher",
-        required=True,
         action="append",
-        help="NAME,LANGUAGE,DIR of a teacher; LANGUAGE is all for a multilingual one; repeat",
+        default=[],
+        help="NAME,LANGUAGE,PATH of a teacher that hears --speech; LANGUAGE is all for a "
+        "multilingual one; PATH is a folder of a training, an archive of stage 12 (.zip) or "
+        "parameters beside their config (.pth); repeat",
+    )
+    parser.add_argument(
+        "--external",
+        action="append",
+        default=[],
+        help="As --teacher, for one that hears --wav: its upstream is not that of the stored "
+        "features; comes after the others; repeat",
+    )
+    parser.add_argument(
+        "--copy",
+        action="append",
+        default=[],
+        help="NAME,DIR,KEYS,PATH,TYPE: of the utterances in the first column of KEYS teacher NAME "
+        "says what the model in DIR says (which has not heard their speakers) of PATH,TYPE; repeat",
     )
     parser.add_argument(
         "--keys", required=True, action="append", help="File whose first column names utterances"
     )
     parser.add_argument(
         "--speech",
-        required=True,
         action="append",
+        default=[],
         help="For each --keys PATH,TYPE of the input: wav.scp,sound or feats.scp,kaldi_ark",
+    )
+    parser.add_argument(
+        "--wav", action="append", default=[], help="For each --keys a wav.scp, for --external"
+    )
+    parser.add_argument(
+        "--emotions",
+        help="File with the student's emotions, one a line: columns are brought into this order, "
+        "by name; without it all teachers must know the same emotions in the same order",
+    )
+    parser.add_argument(
+        "--embeddings",
+        type=str2bool,
+        default=False,
+        help="Write the vectors that the teachers' heads see as well, embeddings.scp",
     )
     parser.add_argument(
         "--dev_set",
         type=Path,
-        help="Data directory among --keys: the file relevance gets every teacher's UAR on each of "
-        "its languages",
+        help="Data directory among --keys, whose speakers no teacher was trained on: the file "
+        "relevance gets every teacher's UAR on each of its languages, the file gate how to mix "
+        "the teachers",
     )
     parser.add_argument(
-        "--output_dir", required=True, help="Gets logits.ark, logits.scp, teachers, relevance"
+        "--output_dir", required=True, help="Gets logits.ark, logits.scp, teachers, relevance, gate"
     )
     parser.add_argument("--batch_size", type=int, default=16)
     return parser
+
+
+class Teacher(NamedTuple):
+    """A teacher as the command line names it; ``sources`` are the utterances that it hears."""
+
+    name: str
+    language: str
+    path: str
+    sources: list[Source]
+
+
+class Copy(NamedTuple):
+    """A copy of a teacher as the command line names it."""
+
+    name: str
+    path: str
+    source: Source
+
+
+def read_teachers(args: argparse.Namespace) -> list[Teacher]:
+    """Return the teachers of the command line."""
+    teachers = []
+    for option, speech in (("teacher", args.speech), ("external", args.wav)):
+        given = getattr(args, option)
+        if option == "external":
+            speech = [f"{wav},sound" for wav in speech]
+        needed = len(args.keys) if given else len(speech)
+        if len(speech) != needed or any("," not in item for item in speech):
+            source = "--speech PATH,TYPE" if option == "teacher" else "--wav"
+            raise UserError(f"{needed} --keys need as many {source}, not {len(speech)}")
+        pairs = zip(speech, args.keys, strict=True) if given else ()
+        sources: list[Source] = [(*s.rsplit(",", 1), keys) for s, keys in pairs]
+        for words in (item.split(",", 2) for item in given):
+            if len(words) != 3:
+                raise UserError(f"--{option} {','.join(words)}: must be NAME,LANGUAGE,PATH")
+            teachers.append(Teacher(*words, sources))
+    names = [teacher.name for teacher in teachers]
+    if not names or len(set(names)) < len(names):
+        raise UserError("--teacher, --external: at least one teacher must be given, and none twice")
+    return teachers
+
+
+def read_copies(args: argparse.Namespace, names: Sequence[str], keys: Iterable[str]) -> list[Copy]:
+    """Return the copies of the command line."""
+    copies, known = [], set(keys)
+    for words in (item.split(",") for item in args.copy):
+        if len(words) != 5:
+            raise UserError(f"--copy {','.join(words)}: must be NAME,DIR,KEYS,PATH,TYPE")
+        name, path, own_keys, speech, kind = words
+        if name not in names:
+            raise UserError(f"--copy {','.join(words)}: no teacher {name}; {', '.join(names)} are")
+        strangers = sorted(read_map(own_keys).keys() - known)
+        if strangers:
+            raise UserError(f"--copy {','.join(words)}: {strangers[0]} is in none of --keys")
+        copies.append(Copy(name, path, (speech, kind, own_keys)))
+    return copies
+
+
+class Panel:
+    """Asks teachers about utterances, and remembers in which order they name the emotions.
+
+    Args:
+        emotions: those of the student; None: those of the first teacher, and then of all.
+        batch_size: utterances at a time.
+    """
+
+    def __init__(self, emotions: list[str] | None, batch_size: int) -> None:
+        self.emotions = emotions
+        self.strict = emotions is None
+        self.batch_size = batch_size
+
+    def ask(
+        self, name: str, path: str, sources: Sequence[Source]
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return the logits (C,) and the vectors (P,) of a teacher by utterance."""
+        model, train_args = load_teacher(path)
+        if self.emotions is None:
+            self.emotions = model.emotions
+        if self.strict and model.emotions != self.emotions:
+            raise UserError(
+                f"teacher {name} knows {', '.join(model.emotions)}, the first one "
+                f"{', '.join(self.emotions)}; say with --emotions what the student knows"
+            )
+        logits, embeddings = {}, {}
+        for speech, kind, keys in sources:
+            for utt, row, vector in outputs_of(
+                model, train_args, (speech, kind), keys, self.batch_size
+            ):
+                aligned = align(torch.from_numpy(row), model.emotions, self.emotions, name)
+                logits[utt], embeddings[utt] = aligned.numpy(), vector
+        return logits, embeddings
 
 
 def relevance(
@@ -55,7 +191,7 @@ def relevance(
     uar = {}
     for language in sorted(set(languages.values())):
         utts = [utt for utt in gold if languages[utt] == language]
-        hypotheses = [emotions[int(logits[utt].argmax())] for utt in utts]
+        hypotheses = [emotions[int(np.nanargmax(logits[utt]))] for utt in utts]
         # Over the emotions that occur: recall of another one is not defined.
         references = [gold[utt] for utt in utts]
         uar[language] = recall_score(
@@ -65,40 +201,63 @@ def relevance(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write ``logits.ark``, ``logits.scp`` and the order of the teachers, ``teachers``."""
+    """Write all files."""
     args = get_parser().parse_args(argv)
-    teachers = [tuple(teacher.split(",", 2)) for teacher in args.teacher]
-    if any(len(teacher) != 3 for teacher in teachers):
-        raise UserError(f"--teacher {' '.join(args.teacher)}: each must be NAME,LANGUAGE,DIR")
-    if len(args.speech) != len(args.keys):
-        raise UserError(f"{len(args.keys)} --keys need as many --speech, not {len(args.speech)}")
-    sets = [(*s.rsplit(",", 1), keys) for s, keys in zip(args.speech, args.keys, strict=True)]
     keys = sorted(key for file in args.keys for key in read_map(file))
-    if args.dev_set is not None and not read_map(args.dev_set / "utt2emotion").keys() <= set(keys):
-        raise UserError(f"--dev_set {args.dev_set}: its utt2emotion must be one of --keys")
-    opinions, emotions = [], None
-    for name, _, folder in teachers:
-        model, train_args = load_model(folder)
-        if emotions is not None and model.emotions != emotions:
+    teachers = read_teachers(args)
+    names = [teacher.name for teacher in teachers]
+    copies = read_copies(args, names, keys)
+    dev_set = args.dev_set
+    if dev_set is not None and not read_map(dev_set / "utt2emotion").keys() <= set(keys):
+        raise UserError(f"--dev_set {dev_set}: its utt2emotion must be one of --keys")
+    emotions = read_names(args.emotions, "emotions") if args.emotions else None
+    panel = Panel(emotions, args.batch_size)
+    opinions, features = [], []
+    for teacher in teachers:
+        opinion, feature = panel.ask(teacher.name, teacher.path, teacher.sources)
+        for copy in (copy for copy in copies if copy.name == teacher.name):
+            theirs, vectors = panel.ask(f"{copy.name} in {copy.path}", copy.path, [copy.source])
+            for utt, logits in theirs.items():
+                if (np.isnan(logits) != np.isnan(opinion[utt])).any():
+                    raise UserError(f"--copy {copy.path}: knows other emotions than {copy.name}")
+            opinion.update(theirs)
+            feature.update(vectors)
+        sizes = {len(v) for f in (*features[:1], feature) for v in (*f.values(),)[:1]}
+        if args.embeddings and len(sizes) > 1:
             raise UserError(
-                f"teacher {name} knows {model.emotions}, but teacher {teachers[0][0]} {emotions}; "
-                "all teachers need the same label set"
+                f"--embeddings true: teacher {teacher.name} has vectors of another size than "
+                f"{names[0]} ({', '.join(map(str, sorted(sizes)))}); all must have the same"
             )
-        emotions = model.emotions
-        opinion = {}
-        for path, kind, file in sets:
-            opinion.update(logits_of(model, train_args, (path, kind), file, args.batch_size))
         opinions.append(opinion)
+        features.append(feature if args.embeddings else {})
     output = Path(args.output_dir)
-    if args.dev_set is not None:
+    logits = {key: np.stack([opinion[key] for opinion in opinions]) for key in keys}
+    if dev_set is not None:
         lines = [
             f"{name} {language} {uar:.6f}\n"
-            for (name, *_), opinion in zip(teachers, opinions, strict=True)
-            for language, uar in relevance(args.dev_set, emotions, opinion).items()
+            for name, opinion in zip(names, opinions, strict=True)
+            for language, uar in relevance(dev_set, panel.emotions, opinion).items()
         ]
         write_text(output / "relevance", "".join(lines))
-    write_ark(output / "logits.scp", ((key, np.stack([o[key] for o in opinions])) for key in keys))
-    write_text(output / "teachers", "".join(f"{name} {lang}\n" for name, lang, _ in teachers))
+        gold, languages = read_map(dev_set / "utt2emotion"), read_map(dev_set / "utt2lang")
+        for utt, emotion in gold.items():
+            if emotion not in panel.emotions:
+                raise UserError(
+                    f"--dev_set {dev_set}: utterance {utt}: emotion {emotion!r} is not one of "
+                    f"{', '.join(panel.emotions)}"
+                )
+        gate = fit_gate(
+            names,
+            np.stack([logits[utt] for utt in gold]),
+            [panel.emotions.index(emotion) for emotion in gold.values()],
+            [languages[utt] for utt in gold],
+        )
+        write_text(output / "gate", gate.to_json())
+    write_ark(output / "logits.scp", logits.items())
+    if args.embeddings:
+        vectors = ((key, np.stack([feature[key] for feature in features])) for key in keys)
+        write_ark(output / "embeddings.scp", vectors)
+    write_text(output / "teachers", "".join(f"{t.name} {t.language}\n" for t in teachers))
 
 
 if __name__ == "__main__":

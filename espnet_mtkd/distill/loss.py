@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from espnet_mtkd.distill.opinions import over_known
 from espnet_mtkd.errors import UserError
 
 
@@ -58,19 +59,28 @@ class MultiTeacherLoss(torch.nn.Module):
 
         Args:
             student: logits z (Batch, C).
-            teachers: logits t (Batch, K, C), without gradient.
+            teachers: logits t (Batch, K, C), without gradient. Where a teacher has NaN, it does
+                not know the class; it is compared with the student over the others.
             weights: w (Batch, K), rows that sum to one.
         """
-        if self.standardize:
-            student, teachers = standardize_logits(student), standardize_logits(teachers)
         if self.temperature.dim() and len(self.temperature) != teachers.shape[1]:
             raise UserError(
                 f"distill_conf: temperature: {len(self.temperature)} values for "
                 f"{teachers.shape[1]} teachers"
             )
-        temperature = self.temperature.view(-1, 1)  # (K or 1, 1)
-        log_q = F.log_softmax(student[:, None] / temperature, dim=-1)
-        log_p = F.log_softmax(teachers / temperature, dim=-1)
-        divergence = temperature[:, 0] ** 2 * (log_p.exp() * (log_p - log_q)).sum(-1)
+        divergence = over_known(self.divergence, student, teachers)
         loss = (weights * divergence).sum(-1).mean()
         return loss / student.shape[-1] if self.reduction == "mean" else loss
+
+    def divergence(
+        self, student: torch.Tensor, teachers: torch.Tensor, index: torch.Tensor | slice
+    ) -> torch.Tensor:
+        """Return T^2 KL(p_k || q) of teachers by ``index``, see :func:`over_known`."""
+        if self.standardize:
+            student, teachers = standardize_logits(student), standardize_logits(teachers)
+        temperature = self.temperature.view(-1, 1)  # (K or 1, 1)
+        if len(temperature) > 1:
+            temperature = temperature[index]
+        log_q = F.log_softmax(student / temperature, dim=-1)
+        log_p = F.log_softmax(teachers / temperature, dim=-1)
+        return temperature[:, 0] ** 2 * (log_p.exp() * (log_p - log_q)).sum(-1)

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from espnet_mtkd.distill.gate import Gate, weigh
+from espnet_mtkd.distill.opinions import Opinions, over_known
 from espnet_mtkd.errors import UserError
 
 
@@ -36,24 +38,8 @@ class AbsWeighting(torch.nn.Module):
         own = torch.where(some, self.own, torch.ones_like(self.own))
         return own / own.sum(-1, keepdim=True)
 
-    def forward(
-        self,
-        student: torch.Tensor,
-        teachers: torch.Tensor,
-        emotion: torch.Tensor,
-        language: torch.Tensor,
-        language_posterior: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Return the weights (Batch, K); every row sums to one.
-
-        Args:
-            student: logits (Batch, C), detached.
-            teachers: logits (Batch, K, C).
-            emotion: gold label (Batch,), -1 where it is not known.
-            language: index of the utterance's language (Batch,).
-            language_posterior: what the student takes the language for (Batch, L), detached; None
-                for a student without a language head.
-        """
+    def forward(self, opinions: Opinions) -> torch.Tensor:
+        """Return the weights (Batch, K); every row sums to one."""
         raise NotImplementedError
 
 
@@ -76,63 +62,42 @@ class _Tempered(AbsWeighting):
 class Uniform(AbsWeighting):
     """1 / K for every teacher."""
 
-    def forward(
-        self,
-        student: torch.Tensor,
-        teachers: torch.Tensor,
-        emotion: torch.Tensor,
-        language: torch.Tensor,
-        language_posterior: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, opinions: Opinions) -> torch.Tensor:
         """Return equal weights."""
+        teachers = opinions.teachers
         return teachers.new_full(teachers.shape[:2], 1.0 / teachers.shape[1])
+
+
+def _similarity(
+    student: torch.Tensor, teachers: torch.Tensor, index: torch.Tensor | slice
+) -> torch.Tensor:
+    return F.cosine_similarity(student, teachers, dim=-1)
 
 
 class Cosine(_Tempered):
     """softmax over k of cos(z[b], t_k[b]) / tau: trust the teacher that agrees with the student."""
 
-    def forward(
-        self,
-        student: torch.Tensor,
-        teachers: torch.Tensor,
-        emotion: torch.Tensor,
-        language: torch.Tensor,
-        language_posterior: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, opinions: Opinions) -> torch.Tensor:
         """Return one row per utterance."""
-        similarity = F.cosine_similarity(student[:, None], teachers, dim=-1)
+        similarity = over_known(_similarity, opinions.student, opinions.teachers)
         return (similarity / self.tau).softmax(-1)
 
 
 class CosineBatch(_Tempered):
     """softmax over k of mean_b cos(z[b], t_k[b]) / tau: one vector for the batch, as the paper."""
 
-    def forward(
-        self,
-        student: torch.Tensor,
-        teachers: torch.Tensor,
-        emotion: torch.Tensor,
-        language: torch.Tensor,
-        language_posterior: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, opinions: Opinions) -> torch.Tensor:
         """Return the same row for every utterance of the batch."""
-        similarity = F.cosine_similarity(student[:, None], teachers, dim=-1).mean(0)
-        return (similarity / self.tau).softmax(-1).expand(len(student), -1)
+        similarity = over_known(_similarity, opinions.student, opinions.teachers).mean(0)
+        return (similarity / self.tau).softmax(-1).expand(len(opinions.student), -1)
 
 
 class Language(AbsWeighting):
     """The teachers of the utterance's language in equal parts; all of them if it has none."""
 
-    def forward(
-        self,
-        student: torch.Tensor,
-        teachers: torch.Tensor,
-        emotion: torch.Tensor,
-        language: torch.Tensor,
-        language_posterior: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, opinions: Opinions) -> torch.Tensor:
         """Return one row per utterance, the same for all of a language."""
-        return self.by_language()[language].to(teachers.dtype)
+        return self.by_language()[opinions.language].to(opinions.teachers.dtype)
 
 
 class Label(_Tempered):
@@ -141,17 +106,14 @@ class Label(_Tempered):
     Without a label all teachers count the same.
     """
 
-    def forward(
-        self,
-        student: torch.Tensor,
-        teachers: torch.Tensor,
-        emotion: torch.Tensor,
-        language: torch.Tensor,
-        language_posterior: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, opinions: Opinions) -> torch.Tensor:
         """Return one row per utterance."""
+        teachers, emotion = opinions.teachers, opinions.emotion
         gold = emotion.clamp(min=0)[:, None, None].expand(-1, teachers.shape[1], 1)
-        log_likelihood = teachers.log_softmax(-1).gather(-1, gold).squeeze(-1)
+        # A class that a teacher does not know has probability 0.
+        log_posterior = teachers.masked_fill(teachers.isnan(), -torch.inf).log_softmax(-1)
+        # Not infinite: if nobody knows the gold label, there still have to be weights.
+        log_likelihood = log_posterior.gather(-1, gold).squeeze(-1).clamp(min=-1e6)
         log_likelihood = log_likelihood.masked_fill(emotion[:, None] < 0, 0.0)
         return (log_likelihood / self.tau).softmax(-1)
 
@@ -162,18 +124,11 @@ class LanguageIdentification(AbsWeighting):
     Needs a student with a language head (``model_conf: lid_lambda``).
     """
 
-    def forward(
-        self,
-        student: torch.Tensor,
-        teachers: torch.Tensor,
-        emotion: torch.Tensor,
-        language: torch.Tensor,
-        language_posterior: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, opinions: Opinions) -> torch.Tensor:
         """Return one row per utterance."""
-        if language_posterior is None:
+        if opinions.language_posterior is None:
             raise UserError("weighting lid needs a language head: set model_conf: lid_lambda > 0")
-        return language_posterior @ self.by_language()
+        return opinions.language_posterior @ self.by_language()
 
 
 class Fixed(AbsWeighting):
@@ -191,6 +146,12 @@ class Fixed(AbsWeighting):
         matrix: dict[str, dict[str, float]],
     ) -> None:
         super().__init__(teachers, languages)
+        strangers = sorted(set(matrix) - set(self.languages))
+        if strangers:
+            raise UserError(
+                f"weighting_conf: matrix: {strangers[0]}: must be one of "
+                f"{', '.join(self.languages)}"
+            )
         rows = []
         for name in self.languages:
             row = matrix.get(name, {})
@@ -203,16 +164,9 @@ class Fixed(AbsWeighting):
             rows.append([row.get(teacher, 0.0) / sum(row.values()) for teacher in self.teachers])
         self.register_buffer("matrix", torch.tensor(rows), persistent=False)
 
-    def forward(
-        self,
-        student: torch.Tensor,
-        teachers: torch.Tensor,
-        emotion: torch.Tensor,
-        language: torch.Tensor,
-        language_posterior: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, opinions: Opinions) -> torch.Tensor:
         """Return one row per utterance, the same for all of a language."""
-        return self.matrix[language]
+        return self.matrix[opinions.language]
 
 
 class Similarity(_Tempered):
@@ -240,16 +194,38 @@ class Similarity(_Tempered):
         scores = [[values[teacher, k] for teacher in self.teachers] for k in self.languages]
         self.register_buffer("scores", torch.tensor(scores), persistent=False)
 
-    def forward(
-        self,
-        student: torch.Tensor,
-        teachers: torch.Tensor,
-        emotion: torch.Tensor,
-        language: torch.Tensor,
-        language_posterior: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, opinions: Opinions) -> torch.Tensor:
         """Return one row per utterance, the same for all of a language."""
-        return (self.scores / self.tau).softmax(-1)[language]
+        return (self.scores / self.tau).softmax(-1)[opinions.language]
+
+
+class Learned(AbsWeighting):
+    """A gate over the language and the teachers' outputs, fitted on speakers nobody was trained on.
+
+    Args:
+        gate: the gate as a file that stage 6 writes, see :class:`~espnet_mtkd.distill.gate.Gate`.
+            Where it has not met a language, only the outputs count.
+    """
+
+    def __init__(
+        self, teachers: Sequence[tuple[str, str]], languages: Sequence[str], gate: str
+    ) -> None:
+        super().__init__(teachers, languages)
+        fitted = Gate.read(gate)
+        if fitted.teachers != self.teachers:
+            raise UserError(
+                f"{gate}: a gate for {', '.join(fitted.teachers)}, but the teachers are "
+                f"{', '.join(self.teachers)}"
+            )
+        rows = dict(zip(fitted.languages, fitted.table, strict=True))
+        table = [rows.get(name, [0.0] * len(self.teachers)) for name in self.languages]
+        self.register_buffer("table", torch.tensor(table), persistent=False)
+        self.register_buffer("outputs", torch.tensor(fitted.outputs), persistent=False)
+
+    def forward(self, opinions: Opinions) -> torch.Tensor:
+        """Return one row per utterance."""
+        teachers = opinions.teachers
+        return weigh(self.table, self.outputs, opinions.language, teachers.to(self.table))
 
 
 def read_relevance(path: str | Path) -> dict[tuple[str, str], float]:
@@ -275,4 +251,5 @@ WEIGHTINGS: dict[str, type[AbsWeighting]] = {
     "lid": LanguageIdentification,
     "fixed": Fixed,
     "similarity": Similarity,
+    "learned": Learned,
 }

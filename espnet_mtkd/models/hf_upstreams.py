@@ -15,6 +15,8 @@ import s3prl.hub
 import torch
 import torch.nn.functional as F
 
+from espnet_mtkd.data.audio import SAMPLE_RATE
+
 STRIDE = 320  # samples a frame
 
 
@@ -99,7 +101,9 @@ class Wav2Vec2BertUpstream(_Upstream):
         """Return the hidden states of waveforms (Samples,) at 16 kHz, (Batch, Frames, D) each."""
         device = wavs[0].device
         features = [
-            self.extractor(wav.detach().cpu().numpy(), sampling_rate=16000, return_tensors="pt")
+            self.extractor(
+                wav.detach().cpu().numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt"
+            )
             for wav in wavs
         ]
         # A frame counts if both of its halves are there.

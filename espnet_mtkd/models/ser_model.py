@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from espnet2.asr.frontend.abs_frontend import AbsFrontend
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
@@ -13,7 +14,6 @@ from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.layers import LayerWeighting
 from espnet_mtkd.models.mixup import mixup
 from espnet_mtkd.models.pooling import AbsPooling
-from espnet_mtkd.models.upstream import Upstream
 
 SAMPLE_RATE = 16000  # of every upstream, Hz
 
@@ -39,7 +39,7 @@ class ESPnetSERModel(AbsESPnetModel):
         self,
         emotions: Sequence[str],
         languages: Sequence[str],
-        frontend: Upstream,
+        frontend: AbsFrontend,
         pooling: AbsPooling,
         normalize: torch.nn.Module | None,
         layer_weighting: LayerWeighting,
@@ -70,11 +70,15 @@ class ESPnetSERModel(AbsESPnetModel):
         self.max_samples = None if max_duration is None else round(max_duration * SAMPLE_RATE)
         self.language_head = None
         if lid_lambda > 0:
-            size = pooling.output_size(frontend.output_size())
-            self.language_head = torch.nn.Linear(size, len(self.languages))
+            self.language_head = torch.nn.Linear(self.embedding_size, len(self.languages))
         # Counts of an epoch, by language, reference and hypothesis; not part of the model.
         size = (len(self.languages), len(self.emotions), len(self.emotions))
         self.register_buffer("confusion", torch.zeros(size), persistent=False)
+
+    @property
+    def embedding_size(self) -> int:
+        """Size P of the vector that the head sees."""
+        return self.pooling.output_size(self.frontend.output_size())
 
     def pool(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> torch.Tensor:
         """Return the pooled layers (Batch, Layers, P) of waveforms (Batch, Samples) at 16 kHz.
@@ -100,6 +104,14 @@ class ESPnetSERModel(AbsESPnetModel):
         """Return the logits (Batch, C) of waveforms or of stored pooled layers."""
         return self.head(self.embed(speech, speech_lengths))
 
+    @staticmethod
+    def labelled(targets: torch.Tensor) -> torch.Tensor:
+        """Return which rows (Batch,) of targets (Batch, C) have a label.
+
+        What is mixed with an unlabelled utterance has none.
+        """
+        return targets.sum(-1) > 0.999
+
     def losses(
         self, logits: torch.Tensor, targets: torch.Tensor, **batch: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -111,7 +123,7 @@ class ESPnetSERModel(AbsESPnetModel):
                 part in the loss.
             batch: what else a batch holds.
         """
-        labelled = targets.sum(-1) > 0.999  # mixed with an unlabelled utterance: not labelled
+        labelled = self.labelled(targets)
         loss = F.cross_entropy(
             logits, targets, label_smoothing=self.label_smoothing, reduction="none"
         )
@@ -143,7 +155,11 @@ class ESPnetSERModel(AbsESPnetModel):
         embedding = self.embed(speech, speech_lengths)
         logits = self.head(embedding)
         batch.update(
-            emotion=emotion, language=language, speech=speech, speech_lengths=speech_lengths
+            emotion=emotion,
+            language=language,
+            speech=speech,
+            speech_lengths=speech_lengths,
+            embedding=embedding,
         )
         heard = None
         if self.language_head is not None:
@@ -159,7 +175,6 @@ class ESPnetSERModel(AbsESPnetModel):
         index = (language[known], emotion[known], hypothesis[known])
         ones = torch.ones_like(emotion[known], dtype=self.confusion.dtype)
         self.confusion.index_put_(index, ones, accumulate=True)
-        stats["acc"] = (hypothesis == emotion)[known].float().mean()
         return force_gatherable((loss, stats, len(emotion)), loss.device)
 
     def count_params(self) -> dict[str, int]:
@@ -178,10 +193,11 @@ class ESPnetSERModel(AbsESPnetModel):
         self.confusion.zero_()
 
     def end_epoch(self) -> dict[str, float]:
-        """Return what can only be said of a whole epoch: the UAR, per language and their mean.
+        """Return what can only be said of a whole epoch: accuracy and UAR, the latter per language.
 
         UAR is the mean recall over the emotions that occur in the references (Schuller et al.
-        2009); ``uar`` is the unweighted mean over the languages.
+        2009); ``uar`` is the unweighted mean over the languages. Utterances without a label have
+        no part in either.
         """
         confusion = self.epoch_sum(self.confusion)
         total = confusion.sum(-1)
@@ -192,6 +208,8 @@ class ESPnetSERModel(AbsESPnetModel):
             for name, value in zip(self.languages, by_language, strict=True)
             if not value.isnan()
         }
+        correct = confusion.diagonal(dim1=-2, dim2=-1).sum()
+        stats["acc"] = float(correct / confusion.sum())
         return {"uar": float(by_language.nanmean()), **stats}
 
     @staticmethod

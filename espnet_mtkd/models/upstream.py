@@ -13,6 +13,7 @@ from espnet2.asr.frontend.abs_frontend import AbsFrontend
 
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.adapters import add_lora, checkpoint_gradients, keep_adapters_only
+from espnet_mtkd.models.packing import pack_linear
 
 MODES = ("frozen", "finetune", "lora")
 # Hugging Face folders: the entry that reads a folder, by `model_type` in its config.json.
@@ -95,7 +96,9 @@ def _check_hugging_face_folder(name: str, path: str | None) -> None:
         )
 
 
-def load_upstream(name: str, path_or_url: str | None) -> torch.nn.Module:
+def load_upstream(
+    name: str, path_or_url: str | None, keep_layers: int | None = None
+) -> torch.nn.Module:
     """Load an S3PRL upstream and switch off what breaks it under a current transformers.
 
     Layer drop loses hidden states; SpecAugment inside the model refuses short clips; the mask
@@ -104,11 +107,14 @@ def load_upstream(name: str, path_or_url: str | None) -> torch.nn.Module:
     and which would get no gradient either.
     """
     check_upstream(name, path_or_url)
+    if keep_layers is not None and name != "hf_whisper_custom":
+        raise UserError(f"frontend_conf: keep_layers is for hf_whisper_custom only, not for {name}")
+    extra = {} if keep_layers is None else {"keep_layers": keep_layers}
     from s3prl.nn import S3PRLUpstream
 
     # S3PRL's loader asks a model for random numbers; the training's own stream stays untouched.
     with torch.random.fork_rng(devices=[]):
-        upstream = S3PRLUpstream(name, path_or_url=path_or_url)
+        upstream = S3PRLUpstream(name, path_or_url=path_or_url, extra_conf=extra)
     for module in upstream.modules():
         config = getattr(module, "config", None)
         for option, value in (("layerdrop", 0.0), ("apply_spec_augment", False)):
@@ -137,6 +143,7 @@ class Upstream(AbsFrontend):
         freeze_feature_encoder: in ``finetune``, keep the convolutional feature encoder as it is.
         gradient_checkpointing: train in less memory and more time.
         lora_conf: options of :func:`~espnet_mtkd.models.adapters.add_lora`.
+        keep_layers: a slice of the upstream, its first layers; None (default): all of it.
         num_layers, hidden_size, num_params: where they are known, a frozen upstream is loaded
             only when the first waveform arrives. Training from stored features never loads it.
 
@@ -152,6 +159,7 @@ class Upstream(AbsFrontend):
         freeze_feature_encoder: bool = True,
         gradient_checkpointing: bool = False,
         lora_conf: dict[str, Any] | None = None,
+        keep_layers: int | None = None,
         num_layers: int | None = None,
         hidden_size: int | None = None,
         num_params: int | None = None,
@@ -162,10 +170,11 @@ class Upstream(AbsFrontend):
         self.name = upstream
         self.path_or_url = path_or_url
         self.mode = mode
+        self.keep_layers = keep_layers
         # A list hides a module from torch: no parameters, no state dict, no train mode.
         self._frozen: list[torch.nn.Module] = []
         if mode != "frozen":
-            self.upstream = load_upstream(upstream, path_or_url)
+            self.upstream = load_upstream(upstream, path_or_url, keep_layers)
             if mode == "lora":
                 add_lora(self.upstream, **(lora_conf or {}))
                 keep_adapters_only(self)
@@ -183,16 +192,17 @@ class Upstream(AbsFrontend):
         inner = getattr(self._module(), "upstream", None)
         return getattr(inner, "padding_is_invisible", False)
 
-    def load(self) -> None:
-        """Load a frozen upstream now instead of with the first waveform."""
-        self._module()
+    def pack(self) -> None:
+        """Load a frozen upstream now, and make it as fast on a CPU as it can be."""
+        pack_linear(self._module())
 
     def _module(self) -> torch.nn.Module:
         """Return the upstream, loading it at the first need if it is frozen."""
         if self.mode != "frozen":
             return self.upstream
         if not self._frozen:
-            module = load_upstream(self.name, self.path_or_url).requires_grad_(False).eval()
+            module = load_upstream(self.name, self.path_or_url, self.keep_layers)
+            module.requires_grad_(False).eval()
             found = self._facts_of(module)
             if None not in self._facts and found != self._facts:
                 raise UserError(

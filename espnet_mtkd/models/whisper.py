@@ -14,6 +14,7 @@ import s3prl.hub
 import torch
 import torch.nn.functional as F
 
+from espnet_mtkd.data.audio import SAMPLE_RATE
 from espnet_mtkd.errors import UserError
 
 STRIDE = 320  # samples a frame: a hop of 160, and the second convolution's stride of 2
@@ -24,11 +25,12 @@ class WhisperUpstream(torch.nn.Module):
 
     Args:
         ckpt: the folder. A whole Whisper model will do; only its encoder is kept in memory.
+        keep_layers: keep the first of the encoder's layers; None (default): all.
     """
 
     padding_is_invisible = True
 
-    def __init__(self, ckpt: str, **kwargs: object) -> None:
+    def __init__(self, ckpt: str, keep_layers: int | None = None, **kwargs: object) -> None:
         super().__init__()
         from transformers import WhisperConfig, WhisperFeatureExtractor
         from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -40,6 +42,13 @@ class WhisperUpstream(torch.nn.Module):
             from transformers import WhisperModel
 
             self.model = WhisperModel.from_pretrained(ckpt, dtype=torch.float32).encoder
+        if keep_layers is not None:
+            layers = self.model.layers
+            if not 0 < keep_layers <= len(layers):
+                raise UserError(
+                    f"frontend_conf: keep_layers {keep_layers}: {ckpt} has {len(layers)} layers"
+                )
+            self.model.layers = layers[:keep_layers]
         extractor = WhisperFeatureExtractor.from_pretrained(ckpt)
         self.n_fft, self.hop = extractor.n_fft, extractor.hop_length
         filters = np.asarray(extractor.mel_filters, dtype=np.float32)
@@ -70,7 +79,7 @@ class WhisperUpstream(torch.nn.Module):
         frames = torch.tensor([mel.shape[1] // 2 for mel in mels], device=wavs[0].device)
         longest = int(frames.max())
         if longest > model.max_source_positions:
-            seconds = model.max_source_positions * STRIDE / 16000
+            seconds = model.max_source_positions * STRIDE / SAMPLE_RATE
             raise UserError(f"Whisper takes at most {seconds:.0f} s of speech at a time")
         mel = torch.stack([F.pad(mel, (0, 2 * longest - mel.shape[1])) for mel in mels])
         # The last valid frame of the second convolution, with its stride of 2, sees no padding.
@@ -93,7 +102,7 @@ class WhisperUpstream(torch.nn.Module):
 
 def hf_whisper_custom(ckpt: str, *args: object, **kwargs: object) -> WhisperUpstream:
     """S3PRL's entry point for a local folder with a Whisper model."""
-    return WhisperUpstream(ckpt)
+    return WhisperUpstream(ckpt, kwargs.get("keep_layers"))
 
 
 s3prl.hub.hf_whisper_custom = hf_whisper_custom

@@ -26,6 +26,7 @@ import torch
 from tqdm import tqdm
 
 from espnet_mtkd.data.ark import write_ark
+from espnet_mtkd.data.audio import SAMPLE_RATE
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.data.files import write_text
 from espnet_mtkd.errors import UserError
@@ -34,9 +35,10 @@ from espnet_mtkd.models.upstream import Upstream
 
 MODELS = Path(__file__).parents[1] / "models"
 # What of the models decides a pooled layer; heads and losses do not.
-CODE = ("upstream.py", "whisper.py", "hf_upstreams.py", "pooling.py")
+CODE = ("upstream.py", "whisper.py", "hf_upstreams.py", "packing.py", "pooling.py")
 PACKAGES = ("espnet-s3prl", "torch", "transformers")
-SHARD_SECONDS = 60  # speech in a shard: what a kill may cost
+SHARD_SECONDS = 60  # speech in a shard at most: what a kill may cost
+SHARDS_EACH = 8  # of a process at least, so that all end at about the same time
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,8 @@ def read_speech(path: str) -> torch.Tensor:
         samples, rate = soundfile.read(path, dtype="float32")
     except (OSError, soundfile.SoundFileError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
-    if samples.ndim > 1 or rate != 16000:
-        raise UserError(f"{path}: must be mono at 16000 Hz; stage 2 makes it so")
+    if samples.ndim > 1 or rate != SAMPLE_RATE:
+        raise UserError(f"{path}: must be mono at {SAMPLE_RATE} Hz; stage 2 makes it so")
     return torch.from_numpy(samples)
 
 
@@ -126,7 +128,7 @@ def batches(
     batch: list[Recording] = []
     for item in recordings:
         longest = max([item.samples, *(r.samples for r in batch)])
-        fits = (len(batch) + 1) * longest <= batch_seconds * 16000
+        fits = (len(batch) + 1) * longest <= batch_seconds * SAMPLE_RATE
         alike = padding or not batch or item.samples == batch[0].samples
         if batch and not (fits and alike):
             yield batch
@@ -137,11 +139,18 @@ def batches(
 
 
 @torch.inference_mode()
-def pool_batch(upstream: Upstream, pooling: AbsPooling, wavs: list[torch.Tensor]) -> np.ndarray:
-    """Return the pooled layers (Batch, Layers, P) of waveforms (Samples,)."""
+def pool_batch(
+    upstream: Upstream, pooling: AbsPooling | None, wavs: list[torch.Tensor]
+) -> Sequence[np.ndarray]:
+    """Return the pooled layers (Layers, P) of each waveform (Samples,).
+
+    Without a pooling: the frames of its last layer (Frames, D).
+    """
     lengths = torch.tensor([len(wav) for wav in wavs])
     speech = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True)
     states, frames = upstream(speech, lengths)
+    if pooling is None:
+        return [h[:n].numpy() for h, n in zip(states[-1], frames[-1].tolist(), strict=True)]
     layers = [pooling(h, n) for h, n in zip(states, frames, strict=True)]
     return torch.stack(layers, dim=1).numpy()
 
@@ -175,7 +184,7 @@ class FeatureStore:
     def write_shard(
         self,
         upstream: Upstream,
-        pooling: AbsPooling,
+        pooling: AbsPooling | None,
         shard: Sequence[Recording],
         batch_seconds: float,
     ) -> None:
@@ -192,7 +201,7 @@ class FeatureStore:
                     yield recording.sha, matrix
             costs = {
                 "cpu_seconds": time.process_time() - start,
-                "audio_seconds": sum(r.samples for r in shard) / 16000,
+                "audio_seconds": sum(r.samples for r in shard) / SAMPLE_RATE,
                 "peak_memory": peak_memory(),
             }
             write_text(self.folder / f"{name}.json", json.dumps(costs))
@@ -202,7 +211,7 @@ class FeatureStore:
     def add(
         self,
         upstream: Upstream,
-        pooling: AbsPooling,
+        pooling: AbsPooling | None,
         recordings: Iterable[Recording],
         nj: int = 1,
         batch_seconds: float = 10.0,
@@ -216,7 +225,11 @@ class FeatureStore:
         missing = {r.sha: r for r in recordings if r.sha not in known}
         # Longest first: the processes end together, and memory is at its highest at once.
         order = sorted(missing.values(), key=lambda r: (-r.samples, r.sha))
-        shards = list(batches(order, SHARD_SECONDS, padding=True))
+        total = sum(r.samples for r in order) / SAMPLE_RATE
+        seconds = min(SHARD_SECONDS, total / (SHARDS_EACH * nj))
+        shards = list(batches(order, seconds, padding=True))
+        if shards:
+            upstream.pack()
         bar = tqdm(total=len(shards), desc="features", disable=None, unit="shard")
         with bar:
             if nj == 1 or len(shards) < 2:
@@ -230,7 +243,7 @@ class FeatureStore:
     def _add_in_parallel(
         self,
         upstream: Upstream,
-        pooling: AbsPooling,
+        pooling: AbsPooling | None,
         shards: Sequence[Sequence[Recording]],
         nj: int,
         batch_seconds: float,
@@ -238,7 +251,6 @@ class FeatureStore:
     ) -> None:
         # Forked: the upstream's parameters are in memory once.
         fork = multiprocessing.get_context("fork")
-        upstream.load()
         turn, complaints = fork.Value("i", 0), fork.SimpleQueue()
 
         def work() -> None:

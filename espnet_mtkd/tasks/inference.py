@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +17,10 @@ from tqdm import tqdm
 
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.errors import UserError
+from espnet_mtkd.models.mtkd_model import TRAINING_ONLY
 from espnet_mtkd.models.ser_model import ESPnetSERModel
-from espnet_mtkd.tasks.ser import SERTask
+from espnet_mtkd.tasks.ser import SERTask, pooling_choices
+from espnet_mtkd.use.archive import read_packed, unpack
 
 MODEL_FILE = "valid.uar.best.pth"
 
@@ -47,7 +51,7 @@ def load_model(
     model = SERTask.build_model(args)
     state = safe_torch_load(model_file, map_location="cpu")
     # What a student learned about its teachers is of no use without them.
-    state = {key: value for key, value in state.items() if not key.startswith("weighting.")}
+    state = {key: v for key, v in state.items() if key.split(".")[0] not in TRAINING_ONLY}
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -56,7 +60,54 @@ def load_model(
     return model.to(device).eval(), args
 
 
-@torch.no_grad()
+def load_archive(path: str | Path) -> tuple[ESPnetSERModel, argparse.Namespace]:
+    """Load the model of an archive of stage 12; as :func:`load_model`."""
+    folder = tempfile.TemporaryDirectory(prefix="espnet_mtkd_")
+    unpack(Path(path), Path(folder.name))
+    files = read_packed(Path(folder.name), str(path))
+    model, args = load_model(files.config_file, files.parameters)
+    model.folder = folder  # a frozen upstream is read from it at the first recording
+    return model, args
+
+
+def load_teacher(path: str | Path) -> tuple[ESPnetSERModel, argparse.Namespace]:
+    """Load a teacher: an archive (.zip), parameters beside their config (.pth), or a folder."""
+    path = Path(path)
+    if path.suffix == ".zip":
+        return load_archive(path)
+    if path.suffix == ".pth":
+        return load_model(path.parent, path)
+    return load_model(path)
+
+
+def check_features(model: ESPnetSERModel, index: str | Path, name: str | Path) -> None:
+    """Check that stored features are those of the upstream that a model was trained on.
+
+    Args:
+        model: a trained model.
+        index: ``feats.scp``; ``info.json`` beside it tells what the features are.
+        name: of the model, for the error.
+
+    Raises:
+        UserError: they are not, or the model needs waveforms.
+    """
+    info = Path(index).parent / "info.json"
+    if not info.is_file():
+        return
+    stored = json.loads(info.read_text(encoding="utf-8"))
+    frontend = stored["frontend_conf"]
+    found = (frontend["upstream"], stored["pooling"], frontend["num_layers"])
+    found = (*found, frontend["hidden_size"], frontend["num_params"])
+    own = model.frontend
+    pooling = next(k for k, c in pooling_choices.classes.items() if type(model.pooling) is c)
+    wanted = (getattr(own, "name", None), pooling, own.num_layers, own.output_size())
+    if own.mode != "frozen" or (*wanted, own.num_params()) != found:
+        raise UserError(
+            f"{name}: this model does not hear the stored features {index}; let it read waveforms "
+            "(--external in stage 6), or teach live a student that reads waveforms"
+        )
+
+
 def logits_of(
     model: ESPnetSERModel,
     args: argparse.Namespace,
@@ -65,7 +116,21 @@ def logits_of(
     batch_size: int = 16,
     num_workers: int = 0,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield utterance ids and logits (C,), in the order of ``key_file``.
+    """Yield utterance ids and logits (C,); see :func:`outputs_of`."""
+    for key, logits, _ in outputs_of(model, args, speech, key_file, batch_size, num_workers):
+        yield key, logits
+
+
+@torch.no_grad()
+def outputs_of(
+    model: ESPnetSERModel,
+    args: argparse.Namespace,
+    speech: tuple[str, str],
+    key_file: str | Path,
+    batch_size: int = 16,
+    num_workers: int = 0,
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield utterance ids, logits (C,) and what the head sees (P,), in the order of ``key_file``.
 
     Args:
         model, args: of :func:`load_model`.
@@ -75,8 +140,11 @@ def logits_of(
         num_workers: processes that read.
 
     Raises:
-        UserError: an utterance of ``key_file`` has no speech.
+        UserError: an utterance of ``key_file`` has no speech, or the features are another
+            upstream's.
     """
+    if speech[1] == "kaldi_ark":
+        check_features(model, speech[0], "--speech")
     known = read_map(speech[0])
     missing = [key for key in read_map(key_file) if key not in known]
     if missing:
@@ -94,5 +162,6 @@ def logits_of(
     )
     for keys, batch in tqdm(iterator, desc="inference", disable=None, unit="batch"):
         batch = to_device(batch, device)
-        logits = model.logits(batch["speech"], batch["speech_lengths"]).cpu().numpy()
-        yield from zip(keys, logits, strict=True)
+        embeddings = model.embed(batch["speech"], batch["speech_lengths"])
+        logits = model.head(embeddings)
+        yield from zip(keys, logits.cpu().numpy(), embeddings.cpu().numpy(), strict=True)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+import torch
 from espnet2.train.class_choices import ClassChoices
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str_or_none
 
+from espnet_mtkd.data.ark import read_ark
+from espnet_mtkd.data.datadir import read_map
+from espnet_mtkd.distill.features import FeatureLoss
 from espnet_mtkd.distill.loss import MultiTeacherLoss
+from espnet_mtkd.distill.opinions import align
 from espnet_mtkd.distill.weighting import WEIGHTINGS, AbsWeighting
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.mtkd_model import ESPnetMTKDModel
 from espnet_mtkd.models.ser_model import ESPnetSERModel
-from espnet_mtkd.tasks.inference import load_model
+from espnet_mtkd.tasks.inference import check_features, load_teacher
 from espnet_mtkd.tasks.ser import SERTask, construct
 
+# What weightings measure beforehand, and as which option they are given the file.
+MEASURED = {"similarity": "relevance", "learned": "gate"}
 weighting_choices = ClassChoices(
     "weighting", WEIGHTINGS, type_check=AbsWeighting, default="language"
 )
@@ -26,8 +34,9 @@ class MTKDTask(SERTask):
     """The classifier of :class:`SERTask`, and the multi-teacher loss on top.
 
     Cached teachers bring one more data name: ``teacher_logits``, for every utterance of the
-    training set a matrix (K, C) in a Kaldi ark, in the order of ``--teachers``. Live teachers are
-    named with their folders in ``--teachers``.
+    training set a matrix (K, C) in a Kaldi ark, in the order of ``--teachers``; to learn their
+    features a second one: ``teacher_embeddings``, matrices (K, P). Live teachers are named with
+    their folders or archives in ``--teachers``.
     """
 
     class_choices_list = [*SERTask.class_choices_list, weighting_choices]
@@ -42,19 +51,20 @@ class MTKDTask(SERTask):
             "--teachers",
             type=str_or_none,
             help="File with a teacher a line: its name, its language ('all' for every language) "
-            "and, if it is to run live, its folder",
+            "and, if it is to run live, its folder, archive (.zip) or parameters (.pth)",
         )
         group.add_argument(
             "--distill_conf",
             action=NestedDictAction,
             default=dict(),
-            help="kd_lambda, lambda_schedule, temperature, standardize, reduction",
+            help="kd_lambda, lambda_schedule, temperature, standardize, reduction, feature_lambda, "
+            "feature_loss",
         )
 
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        """Logits of cached teachers; on the development set its loss then has their part too."""
-        return ("teacher_logits",)
+        """Of cached teachers; with them, the loss of the development set has their part too."""
+        return ("teacher_logits", "teacher_embeddings")
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> ESPnetMTKDModel:
@@ -63,12 +73,18 @@ class MTKDTask(SERTask):
         if not isinstance(args.teachers, list):
             args.teachers = [list(teacher) for teacher in read_teachers(args.teachers)]
         folders = [teacher[2] for teacher in args.teachers if len(teacher) == 3]
-        data = [item[1] for item in args.train_data_path_and_name_and_type]
+        data = {name: path for path, name, _ in args.train_data_path_and_name_and_type}
         if bool(folders) == ("teacher_logits" in data):
             raise UserError(
                 "--teachers: teachers need either a folder each (live) or teacher_logits in "
                 "--train_data_path_and_name_and_type (cached), not both"
             )
+        for weighting, measured in MEASURED.items():
+            if args.weighting == weighting and measured not in args.weighting_conf:
+                raise UserError(
+                    f"weighting {weighting} needs weighting_conf: {measured}, a file that stage 6 "
+                    "writes with the teachers' logits; live teachers have no such stage"
+                )
         for teacher, language, *_ in args.teachers:
             if language not in (*args.languages, "all"):
                 raise UserError(
@@ -83,25 +99,49 @@ class MTKDTask(SERTask):
             **args.weighting_conf,
         )
         conf = dict(args.distill_conf)
+        keys = ("kd_lambda", "lambda_schedule", "feature_lambda")
+        own = {key: conf.pop(key) for key in keys if key in conf}
+        kind = conf.pop("feature_loss", "cosine")
+        live = [cls.live_teacher(args, classifier, folder) for folder in folders]
+        if own.get("feature_lambda", 0) > 0:
+            if live:
+                sizes = [teacher.embedding_size for teacher in live]
+            else:
+                sizes = [cached_size(data.get("teacher_embeddings"))] * len(args.teachers)
+            size = classifier["pooling"].output_size(classifier["frontend"].output_size())
+            own["feature_loss"] = FeatureLoss(size, sizes, kind)
         return ESPnetMTKDModel(
             teachers=[name for name, *_ in args.teachers],
             weighting=weighting,
-            **{key: conf.pop(key) for key in ("kd_lambda", "lambda_schedule") if key in conf},
+            **own,
             distill_loss=construct("distill_conf", MultiTeacherLoss, **conf),
-            live_teachers=[load_teacher(folder, args.emotions) for folder in folders],
+            live_teachers=live,
             **classifier,
         )
 
+    @staticmethod
+    def live_teacher(
+        args: argparse.Namespace, classifier: dict[str, Any], path: str
+    ) -> ESPnetSERModel:
+        """Load a live teacher, which must be able to hear what the student hears."""
+        with torch.random.fork_rng(devices=[]):  # a student is the same, live or cached
+            teacher, _ = load_teacher(path)
+        align(torch.zeros(len(teacher.emotions)), teacher.emotions, args.emotions, path)
+        for data_path, name, kind in args.train_data_path_and_name_and_type:
+            if name == "speech" and kind == "kaldi_ark":
+                check_features(teacher, data_path, path)
+        return teacher
 
-def load_teacher(folder: str, emotions: list[str]) -> ESPnetSERModel:
-    """Load a live teacher, which must know the emotions of the student in the same order."""
-    teacher, _ = load_model(folder)
-    if teacher.emotions != emotions:
+
+def cached_size(scp: str | None) -> int:
+    """Return the size of the vectors that teachers' embeddings are stored with."""
+    if scp is None or not Path(scp).is_file():
         raise UserError(
-            f"teacher {folder} knows {teacher.emotions}, the student {emotions}; both need "
-            "the same emotions in the same order"
+            "distill_conf: feature_lambda needs teacher_embeddings in "
+            "--train_data_path_and_name_and_type; stage 6 writes them with --embeddings true"
         )
-    return teacher
+    first = next(iter(read_map(scp)))
+    return read_ark(scp, [first])[first].shape[1]
 
 
 def read_teachers(path: str | None) -> list[tuple[str, ...]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,15 @@ from espnet_mtkd.evaluate.metrics import count_confusions, uar
 from espnet_mtkd.models.layers import LayerWeighting, Standardize
 from espnet_mtkd.tasks.ser import head_choices
 
+FRAMES = "last_frames"  # the pooling that keeps the frames of the last layer
+
 
 @dataclasses.dataclass(frozen=True)
 class ProbeOptions:
     """How a probe is made and trained.
 
     Attributes:
-        head: ``linear`` or ``mlp``.
+        head: ``linear`` or ``mlp`` on pooled layers, or ``frames``, :class:`FrameProbe`.
         head_conf: its options, such as ``hidden_size``.
         lr, weight_decay: of AdamW.
         batch_size: utterances in a batch.
@@ -60,27 +62,78 @@ class ProbeOptions:
             ):
                 raise UserError(f"{where}: probe: {name} {value!r}: must be a number, as in 0.001")
         probe = cls(**options)
-        if probe.head not in ("linear", "mlp"):
-            raise UserError(f"{where}: probe: head {probe.head!r}: must be linear or mlp")
+        if probe.head not in ("linear", "mlp", "frames"):
+            raise UserError(f"{where}: probe: head {probe.head!r}: must be linear, mlp or frames")
         if probe.select not in ("best", "last"):
             raise UserError(f"{where}: probe: select {probe.select!r}: must be best or last")
         try:
-            head_choices.get_class(probe.head)(2, 2, **probe.head_conf)
+            make_head(probe, 2, 2)
         except TypeError as error:
             raise UserError(f"{where}: probe: head_conf: {error}") from None
         return probe
 
+    def check_pooling(self, pooling: str, where: str) -> None:
+        """Check that the head can read what was stored.
+
+        Raises:
+            UserError: frames for a head that wants pooled layers, or the other way round.
+        """
+        if (self.head == "frames") != (pooling == FRAMES):
+            raise UserError(
+                f"{where}: pooling {pooling} does not go with the probe's head {self.head}: the "
+                f"head frames reads {FRAMES}, the others mean or stats"
+            )
+
+
+def make_head(options: ProbeOptions, size: int, num_classes: int) -> torch.nn.Module:
+    """Make a head for features of ``size``."""
+    kind = FrameProbe if options.head == "frames" else head_choices.get_class(options.head)
+    return kind(size, num_classes, **options.head_conf)
+
 
 @dataclasses.dataclass
 class Examples:
-    """Features (N, Layers, P) and indices of the emotions (N,)."""
+    """Features, (N, Layers, P) or N times (Frames, D), and indices of the emotions (N,)."""
 
-    features: torch.Tensor
+    features: torch.Tensor | list[torch.Tensor]
     emotions: torch.Tensor
 
     def __len__(self) -> int:
         """Number of utterances."""
         return len(self.emotions)
+
+    def take(self, rows: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        """Return the features of some utterances."""
+        if isinstance(self.features, list):
+            return [self.features[row] for row in rows.tolist()]
+        return self.features[rows]
+
+
+class FrameProbe(torch.nn.Module):
+    """EmoBox's probe: linear, rectifier, mean over time, linear, on frames as they are.
+
+    The rectifier acts on every frame, so no mean that was taken before can replace it.
+
+    Args:
+        size: size D of a frame.
+        num_classes: number of emotions C.
+        hidden_size: default 128, EmoBox's.
+    """
+
+    def __init__(self, size: int, num_classes: int, hidden_size: int = 128) -> None:
+        super().__init__()
+        self.hidden = torch.nn.Linear(size, hidden_size)
+        self.output = torch.nn.Linear(hidden_size, num_classes)
+
+    def forward(self, frames: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the logits (Batch, C) of frames (Frames, D) of each utterance, unpadded."""
+        if not frames:
+            return self.output.bias.new_zeros(0, self.output.out_features)
+        lengths = torch.tensor([len(matrix) for matrix in frames])
+        hidden = self.hidden(torch.cat(list(frames))).relu()
+        owner = torch.arange(len(frames)).repeat_interleave(lengths)
+        total = hidden.new_zeros(len(frames), hidden.shape[1]).index_add(0, owner, hidden)
+        return self.output(total / lengths[:, None])
 
 
 class Probe(torch.nn.Module):
@@ -102,7 +155,7 @@ class Probe(torch.nn.Module):
         self.normalize.mean.copy_(mean)
         self.normalize.deviation.copy_(variance.sqrt())
         self.layer_weighting = LayerWeighting(num_layers, layers)
-        self.head = head_choices.get_class(options.head)(size, num_classes, **options.head_conf)
+        self.head = make_head(options, size, num_classes)
 
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
         """Return the logits."""
@@ -116,7 +169,7 @@ def train_probe(
     options: ProbeOptions,
     seed: int,
     layers: list[int] | None = None,
-) -> tuple[Probe, dict[str, Any]]:
+) -> tuple[Probe | FrameProbe, dict[str, Any]]:
     """Train a probe and return it with what to know of its training.
 
     Args:
@@ -131,22 +184,23 @@ def train_probe(
         ``layer_weights`` (of the layers in use).
     """
     torch.manual_seed(seed)
-    probe = Probe(train.features, num_classes, options, layers)
+    if isinstance(train.features, list):
+        probe = make_head(options, train.features[0].shape[1], num_classes)
+        chosen = [-1]
+    else:
+        probe = Probe(train.features, num_classes, options, layers)
+        chosen = probe.layer_weighting.chosen
     optimizer = torch.optim.AdamW(
         probe.parameters(), lr=options.lr, weight_decay=options.weight_decay
     )
     best: tuple[float, float] = (-1.0, 0.0)
     state, best_epoch = copy.deepcopy(probe.state_dict()), 0
-    # Standardised once, not in every step.
-    chosen = probe.layer_weighting.chosen
-    with torch.no_grad():
-        inputs = probe.normalize(train.features)
     select = options.select == "best" and len(dev) > 0
     for epoch in range(1, options.max_epoch + 1):
         probe.train()
         for rows in torch.randperm(len(train)).split(options.batch_size):
             optimizer.zero_grad(set_to_none=True)
-            logits = probe.head(probe.layer_weighting(inputs[rows]))
+            logits = probe(train.take(rows))
             F.cross_entropy(logits, train.emotions[rows]).backward()
             optimizer.step()
         if not select:
@@ -160,18 +214,21 @@ def train_probe(
     if select:
         probe.load_state_dict(state)
     probe.eval()
+    weights = probe.layer_weighting.weights() if isinstance(probe, Probe) else torch.ones(1)
     return probe, {
         "best_epoch": best_epoch if select else options.max_epoch,
         "dev_uar": best[0] if select else None,
         "num_trainable": sum(p.numel() for p in probe.parameters()),
         "layers": chosen,
-        "layer_weights": probe.layer_weighting.weights().tolist(),
+        "layer_weights": weights.tolist(),
     }
 
 
 @torch.no_grad()
-def logits_of_probe(probe: Probe, features: torch.Tensor) -> torch.Tensor:
-    """Return the logits (N, C) of features (N, Layers, P) in evaluation mode."""
+def logits_of_probe(
+    probe: torch.nn.Module, features: torch.Tensor | list[torch.Tensor]
+) -> torch.Tensor:
+    """Return the logits (N, C) of features as in :class:`Examples` in evaluation mode."""
     return probe.eval()(features)
 
 

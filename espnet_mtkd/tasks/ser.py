@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from espnet2.asr.frontend.abs_frontend import AbsFrontend
 from espnet2.tasks.abs_task import AbsTask, IteratorOptions
 from espnet2.train.class_choices import ClassChoices
 from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.train.dataset import AbsDataset
 from espnet2.train.preprocessor import AbsPreprocessor
 from espnet2.utils.nested_dict_action import NestedDictAction
-from espnet2.utils.types import str_or_none
+from espnet2.utils.types import str2bool, str_or_none
 
 from espnet_mtkd.data.labels import HIDDEN
 from espnet_mtkd.errors import UserError
+from espnet_mtkd.models.encoders import ConformerEncoder, ConvEncoder
 from espnet_mtkd.models.head import LinearHead, MLPHead
 from espnet_mtkd.models.layers import LayerWeighting, Standardize
 from espnet_mtkd.models.pooling import AbsPooling, MeanPooling, StatsPooling
@@ -30,7 +32,12 @@ from espnet_mtkd.tasks.dataset import MemoryDataset
 from espnet_mtkd.tasks.optimizers import set_learning_rates
 from espnet_mtkd.tasks.trainer import SERTrainer
 
-frontend_choices = ClassChoices("frontend", dict(s3prl=Upstream), default="s3prl")
+frontend_choices = ClassChoices(
+    "frontend",
+    dict(s3prl=Upstream, conv=ConvEncoder, conformer=ConformerEncoder),
+    type_check=AbsFrontend,
+    default="s3prl",
+)
 pooling_choices = ClassChoices(
     "pooling", dict(mean=MeanPooling, stats=StatsPooling), type_check=AbsPooling, default="mean"
 )
@@ -132,6 +139,12 @@ class SERTask(AbsTask):
             help="Layers of the upstream in use, e.g. 0,3,-1; default: all",
         )
         group.add_argument(
+            "--keep_in_memory",
+            type=str2bool,
+            default=False,
+            help="Read waveforms once and keep them, 230 MB an hour; with num_workers 0",
+        )
+        group.add_argument(
             "--module_lr",
             action=NestedDictAction,
             default=dict(),
@@ -163,9 +176,10 @@ class SERTask(AbsTask):
         iter_options: IteratorOptions,
         keys_to_load: set[int | str] | None = None,
     ) -> AbsDataset:
-        """Keep stored features in memory."""
+        """Keep stored features in memory, and waveforms if that is wanted."""
         data = iter_options.data_path_and_name_and_type
-        if not any(name == "speech" and kind == "kaldi_ark" for _, name, kind in data):
+        stored = any(name == "speech" and kind == "kaldi_ark" for _, name, kind in data)
+        if not stored and not args.keep_in_memory:
             return super().build_dataset(args, iter_options, keys_to_load)
         dataset = MemoryDataset(
             data,

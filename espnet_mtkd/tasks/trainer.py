@@ -13,6 +13,7 @@ import torch
 from espnet2.torch_utils.safe_torch_load import safe_torch_load
 from espnet2.train.reporter import Reporter, SubReporter
 from espnet2.train.trainer import Trainer, TrainerOptions
+from torch.nn.parallel import DistributedDataParallel
 
 from espnet_mtkd.data.files import atomic_path, write_text
 from espnet_mtkd.errors import UserError
@@ -65,6 +66,11 @@ class SERTrainer(Trainer):
         The history has every reported number by epoch and phase; the info has the numbers of
         parameters, the time and the selected epoch.
         """
+        model = kwargs["model"]
+        # What a process has counted is its own until the epoch ends; DDP would replace it by what
+        # the first process has counted, before every step.
+        counts = [name for name, _ in model.named_buffers() if name not in model.state_dict()]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, counts)
         with atomic_torch_save():
             super().run(trainer_options=trainer_options, **kwargs)
         option = kwargs["distributed_option"]
@@ -82,7 +88,7 @@ class SERTrainer(Trainer):
             link.unlink(missing_ok=True)
             link.symlink_to(f"{best}epoch.pth")
         info = {
-            **kwargs["model"].count_params(),
+            **model.count_params(),
             "train_seconds": sum(h[p]["time"] for h in history.values() for p in h),
             "best_epoch": int(best),
             "dev_uar": history[best]["valid"]["uar"],

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from espnet_mtkd.distill.gate import Gate
+from espnet_mtkd.distill.opinions import Opinions
 from espnet_mtkd.distill.weighting import WEIGHTINGS, AbsWeighting, read_relevance
 from espnet_mtkd.errors import UserError
 
 NAMES = sorted(WEIGHTINGS)
 TEMPERED = ["cosine", "cosine_batch", "label", "similarity"]
-BY_LANGUAGE = ["language", "lid", "fixed", "similarity"]
+BY_LANGUAGE = ["language", "lid", "fixed", "similarity", "learned"]
 LANGUAGES = ["de", "en", "it"]
 TEACHERS = [("a", "de"), ("b", "en"), ("c", "it")]
 # How much a language has of each teacher; every number occurs once.
@@ -33,12 +35,18 @@ def relevance(tmp_path) -> Path:
 
 
 @pytest.fixture
-def build(relevance):
+def build(relevance, tmp_path):
     """Make a weighting; what it cannot do without gets a value."""
 
     def make(name: str, teachers=TEACHERS, languages=LANGUAGES, **options) -> AbsWeighting:
         if name == "similarity":
             options.setdefault("relevance", str(relevance))
+        if name == "learned" and "gate" not in options:
+            names = [teacher for teacher, _ in teachers]
+            table = [[SCORES[k][t] for t in names] for k in SCORES]
+            gate = Gate(names, list(SCORES), table, [2.0, 1.0], 0.0, 0.0)
+            (tmp_path / "gate").write_text(gate.to_json())
+            options["gate"] = str(tmp_path / "gate")
         if name == "fixed" and "matrix" not in options:
             known = [teacher for teacher, _ in teachers]
             options["matrix"] = {
@@ -62,13 +70,14 @@ def apply(weighting, student=None, teachers=None, emotion=None, language=None, p
         logits = torch.randn(batch, len(weighting.languages), generator=generator)
         posterior = logits.softmax(-1)
     zeros = torch.zeros(batch, dtype=torch.long)
-    return weighting(
+    opinions = Opinions(
         torch.as_tensor(student),
         torch.as_tensor(teachers),
         zeros if emotion is None else torch.as_tensor(emotion),
         zeros if language is None else torch.as_tensor(language),
         torch.as_tensor(posterior),
     )
+    return weighting(opinions)
 
 
 def softmax(*values):
@@ -89,7 +98,7 @@ CASTS = [
 
 def test_the_registry_has_the_weightings_of_the_design():
     expected = {"uniform", "cosine_batch", "cosine", "language", "label"}
-    assert expected | {"lid", "fixed", "similarity"} <= set(NAMES)
+    assert expected | {"lid", "fixed", "similarity", "learned"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -226,7 +235,7 @@ def test_lid_that_is_sure_is_language(build):
 def test_lid_without_a_language_head(build):
     x = torch.zeros(2, 4), torch.zeros(2, 3, 4), torch.zeros(2).long(), torch.zeros(2).long()
     with pytest.raises(UserError, match="lid needs a language head: set model_conf: lid_lambda"):
-        build("lid")(*x)
+        build("lid")(Opinions(*x))
 
 
 # ---- label -------------------------------------------------------------------------------------
@@ -286,6 +295,12 @@ def test_a_matrix_that_cannot_be_used(build, row):
         build("fixed", matrix=matrix)
 
 
+def test_fixed_with_a_language_that_is_not_there(build):
+    matrix = {**{k: {"a": 1.0} for k in LANGUAGES}, "ur": {"a": 1.0}}
+    with pytest.raises(UserError, match="matrix: ur: must be one of de, en, it"):
+        build("fixed", matrix=matrix)
+
+
 # ---- similarity --------------------------------------------------------------------------------
 
 
@@ -334,3 +349,72 @@ def test_a_missing_file_of_relevance(build):
 def test_the_base_class_mixes_nothing():
     with pytest.raises(NotImplementedError):
         apply(AbsWeighting(TEACHERS, LANGUAGES))
+
+
+# ---- learned -----------------------------------------------------------------------------------
+
+
+def test_learned(build, tmp_path):
+    gate = Gate(["a", "b"], ["en"], [[0.5, -0.5]], [2.0, 3.0], 0.0, 0.0)
+    (tmp_path / "own").write_text(gate.to_json())
+    cast = [("a", "de"), ("b", "en")]
+    weighting = build("learned", cast, ["it", "en"], gate=str(tmp_path / "own"))
+    # Probabilities .9 and .1 against .6 and .4: confidence .9 and .6, agreement 1 - .3 for both.
+    logits = torch.log(torch.tensor([[[0.9, 0.1], [0.6, 0.4]]]))
+    english = apply(weighting, teachers=logits, student=[[0.0, 0.0]], language=[1])
+    expected = softmax(0.5 + 2 * 0.9 + 3 * 0.7, -0.5 + 2 * 0.6 + 3 * 0.7)
+    torch.testing.assert_close(english, torch.tensor([expected]))
+    # Of Italian the gate knows nothing: only what the teachers say counts.
+    italian = apply(weighting, teachers=logits, student=[[0.0, 0.0]], language=[0])
+    torch.testing.assert_close(italian, torch.tensor([softmax(2 * 0.9, 2 * 0.6)]))
+
+
+def test_a_gate_of_other_teachers(build, tmp_path):
+    gate = Gate(["a", "b"], ["en"], [[0.5, -0.5]], [2.0, 3.0], 0.0, 0.0)
+    (tmp_path / "own").write_text(gate.to_json())
+    with pytest.raises(UserError, match="own: a gate for a, b, but the teachers are a, b, c"):
+        build("learned", gate=str(tmp_path / "own"))
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"teachers": []}'])
+def test_what_is_no_gate(build, tmp_path, text):
+    (tmp_path / "own").write_text(text)
+    with pytest.raises(UserError, match="weighting_conf: gate .*own: not a gate"):
+        build("learned", gate=str(tmp_path / "own"))
+    with pytest.raises(UserError, match="gate /nowhere: no such file; stage 6 writes it"):
+        build("learned", gate="/nowhere")
+
+
+# ---- teachers that do not know all classes -----------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_where_classes_are_unknown(build, name):
+    logits = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(2))
+    logits[:, 1, 2] = logits[:, 2, :2] = torch.nan
+    rest = dict(emotion=[0, 1, 2, 3, -1, 1], language=[0, 1, 2, 0, 1, 2])
+    w = apply(build(name), teachers=logits, **rest)
+    torch.testing.assert_close(w.sum(-1), torch.ones(6))
+    assert (w >= 0).all()
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_cosine_is_over_the_known_classes(build, batch):
+    student = [[1.0, 0.0, 7.0], [0.0, 1.0, 7.0]]
+    nan = math.nan
+    answers = [[[2.0, 0.0, nan], [0.0, 0.0, 3.0], [nan, 0.0, -2.0]]] * 2
+    cosines = torch.tensor(
+        [[1.0, 7 / math.sqrt(50), -1.0], [0.0, 7 / math.sqrt(50), -7 / math.sqrt(50)]]
+    )
+    w = apply(build("cosine_batch" if batch else "cosine", tau=1.0), student, answers)
+    expected = cosines.mean(0).expand(2, -1) if batch else cosines
+    torch.testing.assert_close(w, expected.softmax(-1))
+
+
+def test_label_that_a_teacher_does_not_know(build):
+    nan = math.nan
+    answers = [[[0.0, nan], [0.0, 0.0], [math.log(3), 0.0]]] * 2
+    w = apply(build("label", tau=1.0), [[0.0, 0.0]] * 2, answers, emotion=[1, 0])
+    # Likelihoods of the gold label: 0, 1/2, 1/4; then 1, 1/2, 3/4.
+    expected = [[0, 2 / 3, 1 / 3], [4 / 9, 2 / 9, 3 / 9]]
+    torch.testing.assert_close(w, torch.tensor(expected))

@@ -7,7 +7,9 @@ import pytest
 import torch
 from scipy.special import log_softmax, rel_entr, softmax
 
+from espnet_mtkd.distill.features import FeatureLoss
 from espnet_mtkd.distill.loss import MultiTeacherLoss
+from espnet_mtkd.distill.opinions import Opinions
 from espnet_mtkd.distill.weighting import WEIGHTINGS
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.head import LinearHead
@@ -42,7 +44,8 @@ def build(weighting: str = "language", kd_lambda: float = 0.5, **options) -> ESP
     """A student; options of the loss go there."""
     keys = ("temperature", "standardize", "reduction")
     loss = {key: options.pop(key) for key in keys if key in options}
-    own = {k: options.pop(k) for k in ("lambda_schedule", "live_teachers") if k in options}
+    own = ("lambda_schedule", "live_teachers", "feature_loss", "feature_lambda")
+    own = {key: options.pop(key) for key in own if key in options}
     return ESPnetMTKDModel(
         TEACHERS,
         WEIGHTINGS[weighting](CAST, LANGUAGES),
@@ -79,7 +82,7 @@ def test_loss_by_hand(kd_lambda):
         ce -= log_softmax(z[b])[batch["emotion"][b, 0]] / B
         own_teacher = batch["teacher_logits"][b, batch["language"][b, 0]].numpy()
         kd += 9 * rel_entr(softmax(own_teacher / 3), softmax(z[b] / 3)).sum() / B
-    assert float(stats["loss_ce"]) == pytest.approx(ce, rel=1e-5)
+    assert model.end_epoch()["loss_ce"] == pytest.approx(ce, rel=1e-5)
     assert float(stats["loss_kd"]) == pytest.approx(kd, rel=1e-5)
     assert loss.item() == pytest.approx((1 - kd_lambda) * ce + kd_lambda * kd, rel=1e-5)
     assert float(stats["loss"]) == loss.item() and float(weight) == B
@@ -90,7 +93,7 @@ def test_without_teachers_logits_it_is_the_cross_entropy():
     loss, stats, _ = build(kd_lambda=0.7)(**batch)
     plain, plain_stats, _ = ESPnetSERModel(**parts())(**batch)
     assert loss.item() == plain.item()
-    assert stats.keys() == plain_stats.keys() == {"loss", "acc"}
+    assert stats.keys() == plain_stats.keys() == {"loss"}
 
 
 def test_state_dict_is_that_of_the_plain_classifier():
@@ -104,10 +107,10 @@ def test_mean_weights_of_an_epoch(monkeypatch):
     rows, languages = [], []
     inner = type(model.weighting).forward
 
-    def spy(self, student, teachers, emotion, language, posterior):
-        weights = inner(self, student, teachers, emotion, language, posterior)
+    def spy(self, opinions):
+        weights = inner(self, opinions)
         rows.append(weights)
-        languages.append(language)
+        languages.append(opinions.language)
         return weights
 
     monkeypatch.setattr(type(model.weighting), "forward", spy)
@@ -143,7 +146,8 @@ def test_weights_carry_no_gradient(weighting):
     z = model.logits(batch["speech"], batch["speech_lengths"]).detach()
     with torch.no_grad():
         heard = model.language_head(model.embed(batch["speech"], batch["speech_lengths"]))
-        weights = model.weighting(z, batch["teacher_logits"], None, None, heard.softmax(-1))
+        given = Opinions(z, batch["teacher_logits"], None, None, heard.softmax(-1))
+        weights = model.weighting(given)
     # With fixed weights T^2 sum_k w_k KL(p_k || q) has the gradient T (q - sum_k w_k p_k).
     t = batch["teacher_logits"].numpy()
     mixture = (weights.numpy()[..., None] * softmax(t / 2, -1)).sum(1)
@@ -181,7 +185,7 @@ def test_lambda_by_progress(schedule, shares):
         model.begin_epoch(progress)
         loss, stats, _ = model(**batch)
         part = 0.8 * share
-        expected = (1 - part) * float(stats["loss_ce"]) + part * float(stats["loss_kd"])
+        expected = (1 - part) * model.end_epoch()["loss_ce"] + part * float(stats["loss_kd"])
         assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -206,10 +210,11 @@ def test_teachers_teach_utterances_with_a_hidden_label():
     loss.backward()
     z = model.logits(batch["speech"], batch["speech_lengths"]).detach()
     ce = torch.nn.functional.cross_entropy(z[:2], batch["emotion"][:2, 0])
-    weights = model.weighting(z, batch["teacher_logits"], batch["emotion"].flatten(), None)
+    opinions = Opinions(z, batch["teacher_logits"], batch["emotion"].flatten(), None)
+    weights = model.weighting(opinions)
     assert (weights[2:] == 0.5).all() and (weights[:2] != 0.5).all()
     kd = model.distill_loss(z, batch["teacher_logits"], weights)
-    assert float(stats["loss_ce"]) == pytest.approx(ce.item(), rel=1e-6)
+    assert model.end_epoch()["loss_ce"] == pytest.approx(ce.item(), rel=1e-6)
     assert float(stats["loss_kd"]) == pytest.approx(kd.item(), rel=1e-6)
     assert loss.item() == pytest.approx(0.6 * ce.item() + 0.4 * kd.item(), rel=1e-6)
     assert model.confusion.sum() == 2
@@ -220,7 +225,7 @@ def test_no_label_at_all_leaves_the_teachers():
     batch["emotion"][:] = -1
     loss, stats, _ = model(**batch)
     loss.backward()
-    assert float(stats["loss_ce"]) == 0
+    assert "loss_ce" not in model.end_epoch()
     assert loss.item() == pytest.approx(0.4 * float(stats["loss_kd"]), rel=1e-6)
     gradients = [p.grad for p in model.parameters()]
     assert all(g.isfinite().all() for g in gradients) and any((g != 0).any() for g in gradients)
@@ -235,7 +240,7 @@ def test_language_head_beside_the_teachers():
     posterior = heard.detach().softmax(-1)  # teacher k is that of language k
     kd = model.distill_loss(model.head(x), batch["teacher_logits"], posterior).item()
     assert float(stats["loss_kd"]) == pytest.approx(kd, rel=1e-5)
-    expected = 0.6 * float(stats["loss_ce"]) + 0.4 * kd + 0.2 * lid
+    expected = 0.6 * model.end_epoch()["loss_ce"] + 0.4 * kd + 0.2 * lid
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     assert float(stats["loss"]) == loss.item()
     assert 0 <= float(stats["lid_acc"]) <= 1
@@ -264,7 +269,7 @@ def test_live_is_cached_where_nothing_is_random():
         del batch[key]
     loss, stats, _ = live(**batch)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
-    assert stats.keys() == expected_stats.keys() == {"loss", "loss_ce", "loss_kd", "acc"}
+    assert stats.keys() == expected_stats.keys() == {"loss", "loss_kd"}
     expected.backward(), loss.backward()
     for a, b in zip(live.parameters(), cached.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, atol=1e-5, rtol=1e-5)
@@ -332,11 +337,11 @@ def test_mixture_by_hand(monkeypatch):
     targets = 0.75 * targets + 0.25 * targets[partner]
     with torch.no_grad():
         z = student.logits(speech, batch["speech_lengths"])
-        opinions = student.ask_teachers(speech, batch["speech_lengths"])
+        opinions, _ = student.ask_teachers(speech, batch["speech_lengths"])
         weights = torch.eye(2)[batch["language"].flatten()]
         kd = student.distill_loss(z, opinions, weights).item()
     ce = -(targets * z.log_softmax(-1)).sum(-1).mean().item()
-    assert float(stats["loss_ce"]) == pytest.approx(ce, rel=1e-5)
+    assert student.end_epoch()["loss_ce"] == pytest.approx(ce, rel=1e-5)
     assert float(stats["loss_kd"]) == pytest.approx(kd, rel=1e-5)
 
 
@@ -350,3 +355,127 @@ def test_nothing_is_mixed_in_evaluation():
 def test_mixup_wants_live_teachers():
     with pytest.raises(UserError, match="mixup needs live teachers .*teaching: live"):
         build(mixup=0.2)
+
+
+# ---- features ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_feature_loss_is_added(schedule):
+    torch.manual_seed(1)
+    parts_of_loss = FeatureLoss(P, [4, 4])
+    options = dict(feature_loss=parts_of_loss, feature_lambda=0.3, lambda_schedule=schedule)
+    model, batch = build(kd_lambda=0.5, **options), make_batch()
+    batch["teacher_embeddings"] = torch.randn(B, 2, 4)
+    model.begin_epoch(0.25)
+    loss, stats, _ = model(**batch)
+    x = model.embed(batch["speech"], batch["speech_lengths"])
+    weights = torch.eye(2)[batch["language"].flatten()]
+    feature = parts_of_loss(x, batch["teacher_embeddings"].unbind(1), weights).item()
+    assert float(stats["loss_feature"]) == pytest.approx(feature, rel=1e-6)
+    share = 1 if schedule == "constant" else 0.75
+    part = 0.5 * share
+    expected = (1 - part) * model.end_epoch()["loss_ce"] + part * float(stats["loss_kd"])
+    assert loss.item() == pytest.approx(expected + 0.3 * share * feature, rel=1e-6)
+    assert float(stats["loss"]) == loss.item()
+
+
+def test_features_of_live_teachers_are_those_of_the_cache():
+    teachers, batch = live_teachers(), make_batch()
+    models = []
+    for given in (None, teachers):
+        torch.manual_seed(1)
+        loss = FeatureLoss(P, [P, P], "mse")
+        models.append(build(feature_loss=loss, feature_lambda=0.3, live_teachers=given))
+    x = batch["speech"], batch["speech_lengths"]
+    with torch.no_grad():
+        batch["teacher_logits"] = torch.stack([t.logits(*x) for t in teachers], 1)
+        batch["teacher_embeddings"] = torch.stack([t.embed(*x) for t in teachers], 1)
+    expected = models[0](**batch)[0]
+    batch = {k: v for k, v in batch.items() if not k.startswith("teacher")}
+    loss = models[1](**batch)[0]
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+    expected.backward(), loss.backward()
+    for a, b in zip(models[1].parameters(), models[0].parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, atol=1e-6, rtol=1e-5)
+    assert not any(p.grad is not None or p.requires_grad for t in teachers for p in t.parameters())
+    assert not any(module.training for t in teachers for module in t.modules())
+    assert models[1].state_dict().keys() == models[0].state_dict().keys()
+
+
+def test_projectors_are_no_part_of_the_student():
+    plain = build()
+    model = build(feature_loss=FeatureLoss(P, [7, 7]), feature_lambda=1.0)
+    extra = {key for key in model.state_dict() if key not in plain.state_dict()}
+    assert extra and {key.split(".")[0] for key in extra} == {"feature_loss"}
+    assert extra == {f"feature_loss.projectors.{k}.{x}" for k in (0, 1) for x in ("weight", "bias")}
+    assert model.count_params() == plain.count_params()
+
+
+def test_feature_lambda_below_zero():
+    with pytest.raises(UserError, match="feature_lambda -1: must not be below 0"):
+        build(feature_lambda=-1)
+
+
+# ---- teachers that do not know all emotions ----------------------------------------------------
+
+
+def test_a_teacher_without_an_emotion():
+    model = build("uniform", kd_lambda=1.0, temperature=1.0, standardize=False)
+    batch = make_batch()
+    batch["teacher_logits"][:, 1, 1] = torch.nan  # the second teacher knows no "neutral"
+    batch["emotion"] = torch.tensor([[0], [1], [2], [1], [-1], [1]])
+    loss, stats, _ = model(**batch)
+    loss.backward()
+    z = model.logits(batch["speech"], batch["speech_lengths"]).detach().numpy().astype(float)
+    t = batch["teacher_logits"].numpy().astype(float)
+    kd = 0.0
+    for b, emotion in enumerate(batch["emotion"].flatten()):
+        first = rel_entr(softmax(t[b, 0]), softmax(z[b])).sum()
+        second = rel_entr(softmax(t[b, 1, [0, 2]]), softmax(z[b, [0, 2]])).sum()
+        kd += (first if emotion == 1 else (first + second) / 2) / B
+    assert loss.item() == pytest.approx(kd, rel=1e-5)
+    assert all(p.grad.isfinite().all() for p in model.head.parameters())
+    weights = model.end_epoch()
+    assert weights["weight_de_teacher_en"] == pytest.approx(0.5)  # utterances 0, 2 and 4
+    assert weights["weight_en_teacher_en"] == 0
+
+
+def test_where_all_abstain_there_is_no_teaching():
+    model, batch = build("language", kd_lambda=0.4), make_batch()
+    batch["teacher_logits"][:, :, 1] = torch.nan
+    batch["emotion"][:] = 1
+    loss, stats, _ = model(**batch)
+    assert float(stats["loss_kd"]) == 0
+    assert loss.item() == pytest.approx(0.6 * model.end_epoch()["loss_ce"], rel=1e-6)
+
+
+def test_live_teachers_of_other_label_sets():
+    teachers = live_teachers()
+    teachers[0].emotions = ["sadness", "joy", "anger"]
+    student, batch = build("uniform", live_teachers=teachers), make_batch()
+    logits, _ = student.ask_teachers(batch["speech"], batch["speech_lengths"])
+    own = [t.logits(batch["speech"], batch["speech_lengths"]).detach() for t in teachers]
+    np.testing.assert_array_equal(logits[:, 0, 0], own[0][:, 2])
+    np.testing.assert_array_equal(logits[:, 0, 2], own[0][:, 0])
+    assert logits[:, 0, 1].isnan().all() and torch.equal(logits[:, 1], own[1])
+
+
+# ---- what is reported --------------------------------------------------------------------------
+
+
+def test_cross_entropy_of_an_epoch_is_the_mean_over_labelled_utterances():
+    model, values, labelled = build(), 0.0, 0
+    model.begin_epoch()
+    for seed, hidden in enumerate((0, 5, 6)):
+        batch = make_batch(seed)
+        batch["emotion"][:hidden] = -1
+        model(**batch)
+        z = model.logits(batch["speech"], batch["speech_lengths"]).detach()
+        if hidden < B:
+            own = batch["emotion"][hidden:, 0]
+            values += float(torch.nn.functional.cross_entropy(z[hidden:], own, reduction="sum"))
+            labelled += len(own)
+    assert model.end_epoch()["loss_ce"] == pytest.approx(values / labelled, rel=1e-5)
+    model.begin_epoch()
+    assert "loss_ce" not in model.end_epoch()

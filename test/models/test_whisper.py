@@ -8,6 +8,7 @@ import torch
 import transformers
 
 from espnet_mtkd.errors import UserError
+from espnet_mtkd.models.upstream import Upstream
 from espnet_mtkd.models.whisper import WhisperUpstream
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -74,3 +75,29 @@ def test_too_long_an_input(upstream):
 @torch.no_grad()
 def test_silence_is_finite(upstream):
     assert all(h.isfinite().all() for h in upstream([torch.zeros(8000)])["hidden_states"])
+
+
+@torch.no_grad()
+def test_a_slice_has_the_first_layers(checkpoints, upstream):
+    folder = str(checkpoints["whisper"])
+    part = WhisperUpstream(folder, keep_layers=1).eval()
+    whole, cut = (u([noise(1.0)])["hidden_states"] for u in (upstream, part))
+    assert len(whole) == 3 and len(cut) == 2
+    assert torch.equal(cut[0], whole[0])
+    torch.testing.assert_close(cut[1], part.model.layer_norm(whole[1]))
+    assert sum(p.numel() for p in part.parameters()) < sum(p.numel() for p in upstream.parameters())
+    for wrong in (0, 3):
+        with pytest.raises(UserError, match=f"keep_layers {wrong}: .* has 2 layers"):
+            WhisperUpstream(folder, keep_layers=wrong)
+
+
+@pytest.mark.parametrize("mode", ["frozen", "finetune"])
+def test_a_slice_as_an_upstream(checkpoints, mode):
+    part = Upstream("hf_whisper_custom", str(checkpoints["whisper"]), mode, keep_layers=1)
+    whole = Upstream("hf_whisper_custom", str(checkpoints["whisper"]), mode)
+    assert (part.num_layers, whole.num_layers) == (2, 3)
+    assert part.num_params() < whole.num_params()
+    states, _ = part(noise(1.0)[None], torch.tensor([16000]))
+    assert len(states) == 2
+    with pytest.raises(UserError, match="keep_layers is for hf_whisper_custom only, not for fbank"):
+        Upstream("fbank", mode=mode, keep_layers=1)

@@ -82,6 +82,18 @@ def test_equals_the_upstream_utterance_by_utterance(
         np.testing.assert_allclose(feats[utt], expected, rtol=1e-5, atol=2e-6)
 
 
+@torch.no_grad()
+def test_frames_of_the_last_layer(audio, checkpoints, tmp_path):
+    path = str(checkpoints["whisper"])
+    argv = ["--data_dir", str(audio), "--output_dir", str(tmp_path), "--pooling", "last_frames"]
+    extract_features.main([*argv, "--upstream", "hf_whisper_custom", "--upstream_path", path])
+    feats, upstream = read_ark(tmp_path / "feats.scp"), Upstream("hf_whisper_custom", path)
+    for utt, wav in read_map(audio / "wav.scp").items():
+        samples = torch.from_numpy(soundfile.read(wav, dtype="float32")[0])[None]
+        states, _ = upstream(samples, torch.tensor([samples.shape[1]]))
+        np.testing.assert_allclose(feats[utt], states[-1][0], rtol=1e-5, atol=2e-6)
+
+
 def test_what_was_done_before_a_kill_is_not_done_again(audio, tmp_path, monkeypatch, small_shards):
     recordings = read_recordings(audio)
     upstream, pooling = Upstream("mfcc"), MeanPooling()

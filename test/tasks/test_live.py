@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from espnet_mtkd.bin import teacher_logits
 from espnet_mtkd.data.ark import write_ark
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.tasks.inference import load_model, logits_of
@@ -95,15 +96,89 @@ def test_teachers_of_an_ensemble(train, live, tmp_path):
 # ---- mistakes ----------------------------------------------------------------------------------
 
 
-def test_a_teacher_with_another_order_of_the_emotions(train, teacher, live, tmp_path):
+@pytest.fixture
+def stranger(teacher, tmp_path) -> Path:
+    """A teacher that knows joy in the place of anger, and in another order."""
     other = shutil.copytree(teacher, tmp_path / "other", symlinks=True)
     config = yaml.safe_load((other / "config.yaml").read_text())
-    config["emotions"] = config["emotions"][::-1]
+    config["emotions"] = ["sadness", "joy", "neutral"]
     (other / "config.yaml").write_text(yaml.safe_dump(config))
+    return other
+
+
+def test_a_teacher_with_another_label_set(toy, train, teacher, student, stranger, tmp_path):
+    """Live as cached: what it does not know is NaN there."""
     path = tmp_path / "teachers"
-    path.write_text(live.read_text().replace(str(teacher), str(other)))
-    with pytest.raises(UserError, match=f"teacher {other} knows .*; both need the same emotions"):
-        train(live=path)
+    path.write_text(f"a all {stranger}\nb all {student}\n")
+    more = ("--weighting", "uniform", "--head_conf", "dropout=0.0", "--max_epoch", "1")
+    alive = train(*more, live=path, name="alive")
+    argv = ["--output_dir", str(tmp_path / "o"), "--emotions", f"{toy.folder}/emotions"]
+    for side in ("train", "dev"):
+        argv += ["--keys", f"{toy.folder}/{side}/utt2emotion"]
+        argv += ["--speech", f"{toy.folder}/feats.scp,kaldi_ark"]
+    teacher_logits.main([*argv, "--teacher", f"a,all,{stranger}", "--teacher", f"b,all,{student}"])
+    argv = toy.argv(tmp_path / "cached", *more, student=True)
+    argv = [word.replace(f"{toy.folder}/logits", f"{tmp_path}/o/logits") for word in argv]
+    MTKDTask.main(cmd=[*argv, "--teachers", str(tmp_path / "o" / "teachers")])
+    a, b = (history_of(x)["1"]["train"] for x in (alive, tmp_path / "cached"))
+    for key in ("loss", "loss_kd", "weight_en_a", "weight_fi_b"):
+        assert a[key] == pytest.approx(b[key], abs=1e-5) and np.isfinite(a[key])
+    assert 0 < a["weight_en_a"] < 0.5  # it abstains where the label is anger
+
+
+def test_a_teacher_with_too_little_in_common(train, teacher, stranger, tmp_path):
+    config = yaml.safe_load((stranger / "config.yaml").read_text())
+    config["emotions"] = ["joy", "fear", "neutral"]
+    (stranger / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "teachers").write_text(f"a all {stranger}\n")
+    with pytest.raises(UserError, match=f"teacher {stranger} knows joy, .* at least two emotions"):
+        train(live=tmp_path / "teachers")
+
+
+def test_a_teacher_that_hears_something_else(train, teacher, stranger, tmp_path):
+    config = yaml.safe_load((stranger / "config.yaml").read_text())
+    config["frontend_conf"]["upstream"] = "hf_wavlm_custom"
+    (stranger / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "teachers").write_text(f"a all {stranger}\n")
+    with pytest.raises(UserError, match=f"{stranger}: this model does not hear the stored featur"):
+        train(live=tmp_path / "teachers")
+
+
+@pytest.mark.parametrize("weighting", ["similarity", "learned"])
+def test_what_stage_6_measures_is_not_there(train, live, weighting):
+    with pytest.raises(UserError, match=f"weighting {weighting} needs .* live teachers have no"):
+        train("--weighting", weighting, live=live)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "mse"])
+def test_features_live_as_cached(toy, train, live, tmp_path, kind):
+    loss = ("feature_lambda=0.5", f"feature_loss={kind}")
+    more = ("--head_conf", "dropout=0.0", *(x for item in loss for x in ("--distill_conf", item)))
+    alive = train(*more, live=live, name="alive")
+    paths = [line.split()[2] for line in live.read_text().splitlines()]
+    argv = ["--output_dir", str(tmp_path / "o"), "--embeddings", "true"]
+    argv += ["--teacher", f"teacher_en,en,{paths[0]}", "--teacher", f"teacher_fi,fi,{paths[1]}"]
+    for side in ("train", "dev"):
+        argv += ["--keys", f"{toy.folder}/{side}/utt2emotion"]
+        argv += ["--speech", f"{toy.folder}/feats.scp,kaldi_ark"]
+    teacher_logits.main(argv)
+    argv = toy.argv(tmp_path / "cached", *more, student=True)
+    argv = [word.replace(f"{toy.folder}/logits", f"{tmp_path}/o/logits") for word in argv]
+    with pytest.raises(UserError, match="feature_lambda needs teacher_embeddings"):
+        MTKDTask.main(cmd=argv)
+    vectors = f"{tmp_path}/o/embeddings.scp,teacher_embeddings,kaldi_ark"
+    MTKDTask.main(cmd=[*argv, "--train_data_path_and_name_and_type", vectors])
+    a, b = (history_of(x) for x in (alive, tmp_path / "cached"))
+    for epoch in a:
+        for key in ("loss", "loss_kd", "loss_feature"):
+            assert a[epoch]["train"][key] == pytest.approx(b[epoch]["train"][key], abs=1e-5)
+    assert a["3"]["train"]["loss_feature"] < a["1"]["train"]["loss_feature"]
+    state = torch.load(tmp_path / "cached" / "valid.uar.best.pth")
+    assert any(key.startswith("feature_loss.") for key in state)
+    model, _ = load_model(tmp_path / "cached")  # without them
+    assert not any(key.startswith("feature_loss.") for key in model.state_dict())
+    speech, keys = (f"{toy.folder}/feats.scp", "kaldi_ark"), toy.folder / "dev" / "utt2emotion"
+    assert len(list(logits_of(model, load_model(tmp_path / "cached")[1], speech, keys))) == 20
 
 
 def test_a_teacher_that_was_not_trained(train, tmp_path):

@@ -13,6 +13,7 @@ from espnet_mtkd.errors import UserError
 from espnet_mtkd.evaluate.predictions import read_predictions
 from espnet_mtkd.tasks.probe import (
     Examples,
+    FrameProbe,
     Probe,
     ProbeOptions,
     logits_of_probe,
@@ -84,7 +85,7 @@ def test_without_a_development_set_the_last_epoch_counts():
     ("options", "message"),
     [
         ({"heads": "mlp"}, "x.yaml: probe: unknown option heads; use head, head_conf"),
-        ({"head": "tree"}, "x.yaml: probe: head 'tree': must be linear or mlp"),
+        ({"head": "tree"}, "x.yaml: probe: head 'tree': must be linear, mlp or frames"),
         ({"lr": "fast"}, "x.yaml: probe: lr 'fast': must be a number"),
         ({"head_conf": {"hidden": 3}}, "x.yaml: probe: head_conf: .*hidden"),
         ({"select": "first"}, "select 'first': must be best or last"),
@@ -93,6 +94,44 @@ def test_without_a_development_set_the_last_epoch_counts():
 def test_wrong_options(options, message):
     with pytest.raises(UserError, match=message):
         ProbeOptions.parse(options, "x.yaml")
+
+
+def test_the_head_on_frames_is_that_of_emobox():
+    head = FrameProbe(4, 3, hidden_size=5)
+    matrices = [np.random.default_rng(n).normal(size=(n, 4)).astype(np.float32) for n in (7, 1, 3)]
+    w, b = head.hidden.weight.detach().numpy(), head.hidden.bias.detach().numpy()
+    v, c = head.output.weight.detach().numpy(), head.output.bias.detach().numpy()
+    expected = [np.maximum(m @ w.T + b, 0).mean(0) @ v.T + c for m in matrices]
+    logits = logits_of_probe(head, [torch.from_numpy(m) for m in matrices])
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
+    assert logits_of_probe(head, []).shape == (0, 3)
+
+
+def test_frames_tell_what_their_mean_does_not():
+    """Two classes with the same mean: the rectifier has to come before the pooling."""
+    rng = torch.Generator().manual_seed(0)
+    emotions = torch.arange(60) % 2
+    frames = [
+        (1 + 3 * emotion) * torch.randn(9 + n % 3, 2, generator=rng)
+        for n, emotion in enumerate(emotions)
+    ]
+    frames = [matrix - matrix.mean(0) for matrix in frames]
+    options = ProbeOptions(head="frames", head_conf={"hidden_size": 16}, lr=0.01)
+    train, test = Examples(frames[:40], emotions[:40]), Examples(frames[40:], emotions[40:])
+    probe, info = train_probe(train, test, 2, options, seed=0)
+    assert unweighted_recall(logits_of_probe(probe, test.features), test.emotions) > 0.9
+    assert info["layers"] == [-1] and info["num_trainable"] == 2 * 16 + 16 + 16 * 2 + 2
+
+
+def test_frames_and_their_head_go_together():
+    frames, pooled = ProbeOptions(head="frames"), ProbeOptions()
+    frames.check_pooling("last_frames", "x")
+    pooled.check_pooling("stats", "x")
+    for options, pooling in ((frames, "mean"), (pooled, "last_frames")):
+        with pytest.raises(
+            UserError, match=f"x: pooling {pooling} does not go with .* {options.head}"
+        ):
+            options.check_pooling(pooling, "x")
 
 
 @pytest.fixture
@@ -135,3 +174,17 @@ def test_layers_that_are_none(toy, fold, tmp_path):
         run(toy, fold, tmp_path / "out", "--layers", "some")
     with pytest.raises(UserError, match="the upstream has layers 0 to 1"):
         run(toy, fold, tmp_path / "out", "--layers", "7")
+
+
+def test_layers_of_frames(toy, fold, tmp_path):
+    info = json.loads((toy.folder / "info.json").read_text()) | {"pooling": "last_frames"}
+    (tmp_path / "feats").mkdir()
+    (tmp_path / "feats" / "info.json").write_text(json.dumps(info))
+    (tmp_path / "feats" / "feats.scp").symlink_to(toy.folder / "feats.scp")
+    argv = ["--feats_dir", str(tmp_path / "feats"), "--sets_dir", str(fold), "--output_dir"]
+    argv += [str(tmp_path / "out"), "--probe", '{"max_epoch": 2, "head": "frames"}', "--layers"]
+    with pytest.raises(UserError, match="--layers 0: frames are those of the last layer: -1"):
+        probe_upstream.main([*argv, "0"])
+    probe_upstream.main([*argv, "-1"])  # the toy's matrices (Layers, D) taken for frames
+    table = read_predictions(tmp_path / "out" / "test.tsv", toy.emotions, toy.languages)
+    assert table.utt_ids == list(toy.records["dev"])

@@ -360,13 +360,15 @@ def test_bad_options_of_a_classifier(toy, tmp_path, options, message):
         (("--weighting", "lid"), "lid needs a language head: set model_conf: lid_lambda"),
         (
             ("--weighting", "similarity"),
-            "^weighting_conf: missing a required argument: 'relevance'",
+            "weighting similarity needs weighting_conf: relevance, a file that stage 6 writes",
         ),
         (("--weighting", "fixed"), "^weighting_conf: missing a required argument: 'matrix'"),
         (
             ("--weighting", "fixed", "--weighting_conf", "matrix={en: {teacher_x: 1}}"),
             "matrix: en: .*teacher_x.*: must give some of teacher_en, teacher_fi a weight",
         ),
+        (("--distill_conf", "feature_lambda=-1"), "feature_lambda -1: must not be below 0"),
+        (("--distill_conf", "feature_lambda=1"), "feature_lambda needs teacher_embeddings in"),
         (("--distill_conf", "kd_lambda=2"), "kd_lambda 2: must be between 0 and 1"),
         (
             ("--weighting", "cosine", "--weighting_conf", "tau=0"),

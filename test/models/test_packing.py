@@ -1,0 +1,45 @@
+"""Packed linear layers compute what ordinary ones do."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import pytest
+import torch
+
+from espnet_mtkd.models.packing import PackedLinear, limit_caches, pack_linear
+
+HERE = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
+
+
+@pytest.mark.parametrize("shape", [(1, 7), (130, 7), (2, 3, 7), (3, 0, 7)])
+@pytest.mark.parametrize("bias", [True, False])
+@torch.inference_mode()
+def test_the_result_is_the_same(shape, bias):
+    torch.manual_seed(0)
+    layer, data = torch.nn.Linear(7, 5, bias=bias), torch.randn(*shape)
+    expected, weight = layer(data), layer.weight.clone()
+    pack_linear(layer)
+    torch.testing.assert_close(layer(data), expected, rtol=1e-6, atol=1e-6)
+    assert torch.equal(layer.weight, weight)
+    assert isinstance(layer, PackedLinear) == HERE
+
+
+def test_packing_twice_and_other_types():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 2).double())
+    names = list(model.state_dict())
+    pack_linear(model.requires_grad_(False))
+    pack_linear(model)
+    assert list(model.state_dict()) == names
+    assert model[1](torch.ones(1, 3).double()).dtype == torch.float64
+    assert model.double()(torch.ones(1, 3).double()).dtype == torch.float64
+
+
+def test_caches_are_limited_unless_the_user_said_how(monkeypatch):
+    names = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+    monkeypatch.setenv(names[0], "9")
+    monkeypatch.setenv(names[1], "1")  # so that it is put back
+    monkeypatch.delenv(names[1])
+    limit_caches()
+    assert [os.environ[name] for name in names] == ["9", "64"]
