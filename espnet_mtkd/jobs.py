@@ -2,7 +2,7 @@
 
 A job makes one output, a folder or a file. Its key is a hash of its command line, its input files,
 the code that makes it and the keys of the jobs that it needs. The key is stored beside the output
-when the job has ended well (``.stamps/NAME.json``); a job whose stored key is the same is done.
+when the job has ended well (:mod:`espnet_mtkd.stamps`); a job whose stored key is the same is done.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ import time
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, Any, NamedTuple, NoReturn
 
 from tqdm import tqdm
 
-from espnet_mtkd.data.files import write_text
+from espnet_mtkd.data.files import lock, refused_by_system, sweep
+from espnet_mtkd.data.processes import die_with_parent
 from espnet_mtkd.errors import UserError
-
-PACKAGE = Path(__file__).parent
-LARGE = 1 << 20  # bytes from which on a file is known by size and time instead of its content
+from espnet_mtkd.stamps import PACKAGE as PACKAGE
+from espnet_mtkd.stamps import Stamp, digest
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Job:
         free_args: more arguments, such as the number of processes, that change no result.
         resumes: it can go on from an unfinished output of the same key (training).
         cmd: command of a cluster's back-end in front of it (``slurm.pl``); empty: here.
+        also: what it makes beside ``output``, which alone names it.
     """
 
     output: Path
@@ -65,22 +66,29 @@ class Job:
     free_args: tuple[str, ...] = ()
     resumes: bool = False
     cmd: str = ""
+    also: tuple[Path, ...] = ()
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """All that decides the output."""
+        return {
+            "command": self.argv,
+            "inputs": {str(path): digest(path) for path in self.inputs},
+            "code": {str(path): digest(path) for path in self.code},
+            "packages": {name: importlib.metadata.version(name) for name in self.packages},
+            "needs": {str(job.output): job.key for job in self.needs},
+        }
 
     @cached_property
     def key(self) -> str:
-        """Hash of all that decides the output."""
-        parts = [
-            self.argv,
-            [digest(path) for path in (*self.inputs, *self.code)],
-            [importlib.metadata.version(package) for package in self.packages],
-            [job.key for job in self.needs],
-        ]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        """Hash of all that decides the output; where files lie does not."""
+        facts = [v if k == "command" else list(v.values()) for k, v in self.facts.items()]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
-    def stamp(self) -> Path:
+    def stamp(self) -> Stamp:
         """Where the key of the finished (or, with ``started``, the begun) job is kept."""
-        return self.output.parent / ".stamps" / f"{self.output.name}.json"
+        return Stamp(self.output)
 
     @property
     def log(self) -> Path:
@@ -92,56 +100,48 @@ class Job:
         """What it prints when a back-end (``cmd``) runs it."""
         return self.log.with_suffix(".job.log")
 
-    def state(self) -> dict[str, str]:
-        """Return the stored ``key`` and ``state`` (``started`` or ``done``)."""
-        if not self.stamp.is_file():
-            return {}
-        return json.loads(self.stamp.read_text(encoding="utf-8"))
+    def state(self) -> str:
+        """Return ``started`` or ``done`` if that is stored with this key; else nothing."""
+        stored = self.stamp.read()
+        return stored.get("state", "") if stored.get("key") == self.key else ""
+
+    def made_all(self) -> bool:
+        """Whether all that it makes is there."""
+        return all(path.exists() for path in (self.output, *self.also))
 
     def is_done(self) -> bool:
         """Whether the output is there and was made from what is there now."""
-        return self.state() == {"key": self.key, "state": "done"} and self.output.exists()
-
-    def mark(self, state: str) -> None:
-        """Store the key."""
-        write_text(self.stamp, json.dumps({"key": self.key, "state": state}))
+        return self.state() == "done" and self.made_all()
 
     def prepare(self) -> None:
         """Clear what an earlier job left, unless this one can go on from it."""
-        unfinished = self.state() == {"key": self.key, "state": "started"}
-        if not (self.resumes and unfinished):
+        sweep(self.output.parent)
+        sweep(self.stamp.path.parent)
+        if self.resumes and self.state() == "started":
+            sweep(self.output)
+        else:
             # First the stamp: a kill in the middle must not leave it beside half of the output.
-            self.stamp.unlink(missing_ok=True)
-            if self.output.is_dir():
-                shutil.rmtree(self.output)
-            else:
-                self.output.unlink(missing_ok=True)
-        self.mark("started")
+            self.stamp.path.unlink(missing_ok=True)
+            for path in (self.output, *self.also):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        self.stamp.write({"state": "started", "key": self.key})
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
 
+    def finish(self) -> None:
+        """Store what was made and from what."""
+        outputs = self.stamp.list_files((self.output, *self.also))
+        self.stamp.write({"state": "done", "key": self.key, "outputs": outputs, **self.facts})
 
-def digest(path: Path) -> str:
-    """Hash of a file's content or of a folder's listing with sizes and times.
 
-    Code folders are hashed by content, so that a fresh clone is not taken for a change. Files of
-    1 MiB and more (audio, checkpoints) count by size and time of change.
-    """
-    sha = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    if not files:
-        raise UserError(f"{path}: no such file or folder, or an empty one")
-    by_content = path.is_file() or PACKAGE in (path, *path.parents)
-    for file in files:
-        if file.suffix == ".pyc":
-            continue
-        sha.update(os.fsencode(file.relative_to(path)))
-        status = file.stat()
-        if by_content and status.st_size < LARGE:
-            sha.update(file.read_bytes())
-        else:
-            sha.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-    return sha.hexdigest()
+class _Running(NamedTuple):
+    job: Job
+    process: multiprocessing.Process
+    held: IO[str]
+    start: float
 
 
 def run_jobs(jobs: Sequence[Job], nj: int) -> int:
@@ -168,22 +168,25 @@ def run_jobs(jobs: Sequence[Job], nj: int) -> int:
     progress = tqdm(total=total, unit="job", disable=None if total else True)
     try:
         while pending or running:
-            waiting = {job.output for job in (*pending, *(job for job, _ in running.values()))}
+            waiting = {job.output for job in (*pending, *(r.job for r in running.values()))}
             for job in [j for j in pending if not any(n.output in waiting for n in j.needs)]:
                 if len(running) == nj:
                     break
+                # Where two experiments share data, only one may make them; it dies with its holder.
+                held = lock(job.stamp.lock, f"{job.output}: another run is making it")
                 job.prepare()
                 process = _start(job)
-                running[process.sentinel] = (job, (process, time.monotonic()))
+                running[process.sentinel] = _Running(job, process, held, time.monotonic())
                 pending.remove(job)
             for sentinel in multiprocessing.connection.wait(running):
-                job, (process, start) = running.pop(sentinel)
+                job, process, held, start = running.pop(sentinel)
                 process.join()
                 if process.exitcode != 0:
-                    raise UserError(_complaint(job))
-                if not job.output.exists():
+                    raise UserError(_complaint(job, process.exitcode))
+                if not job.made_all():
                     raise UserError(f"{job.output} was not made; see {job.log}")
-                job.mark("done")
+                job.finish()
+                held.close()
                 done += 1
                 progress.update()
                 seconds = time.monotonic() - start
@@ -191,7 +194,7 @@ def run_jobs(jobs: Sequence[Job], nj: int) -> int:
                 sys.stdout.flush()
     finally:
         progress.close()
-        for _, (process, _) in running.values():
+        for _, process, _, _ in running.values():
             process.terminate()
             process.join()
     return total
@@ -212,14 +215,18 @@ def _preload(jobs: Iterable[Job]) -> None:
 
 def _start(job: Job) -> multiprocessing.Process:
     # Forked, not spawned: torch, ESPnet and S3PRL take seconds to import.
-    process = multiprocessing.get_context("fork").Process(target=_run, args=(job,), daemon=False)
+    process = multiprocessing.get_context("fork").Process(
+        target=_run, args=(job, os.getpid()), daemon=False
+    )
     sys.stdout.flush()
     process.start()
     return process
 
 
-def _run(job: Job) -> None:
+def _run(job: Job, parent: int) -> None:
     """Run a job in a process of its own, with its output in its log."""
+    die_with_parent(parent)
+    os.register_at_fork(after_in_child=die_with_parent)
     arguments = [*job.argv, *job.free_args]
     # For this process and for what it starts; line by line, so that a log can be followed.
     sys.stdout = sys.stderr = open(job.log, "w", encoding="utf-8", buffering=1)
@@ -227,12 +234,13 @@ def _run(job: Job) -> None:
     os.dup2(sys.stdout.fileno(), 1)
     os.dup2(sys.stdout.fileno(), 2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    if job.cmd:
-        _run_command([*shlex.split(job.cmd), str(job.cluster_log), sys.executable, *arguments])
-    if arguments[0] != "-m":
-        _run_command([sys.executable, *arguments])
     status = 0
     try:
+        if job.cmd:
+            front = [*shlex.split(job.cmd), str(job.cluster_log)]
+            _run_command([*front, sys.executable, *arguments])
+        if arguments[0] != "-m":
+            _run_command([sys.executable, *arguments])
         sys.argv = list(arguments[1:])
         importlib.import_module(arguments[1]).main(arguments[2:])
     except UserError as error:
@@ -240,8 +248,12 @@ def _run(job: Job) -> None:
         status = 1
     except SystemExit as error:  # argparse
         status = error.code if isinstance(error.code, int) else 1
-    except BaseException:
+    except BaseException as error:
         traceback.print_exc()
+        if isinstance(error, MemoryError):
+            print("error: out of memory", file=sys.stderr)
+        if isinstance(error, OSError) and (refusal := refused_by_system(error)):
+            print(f"error: {refusal}", file=sys.stderr)
         status = 1
     sys.stdout.flush()
     sys.stderr.flush()
@@ -250,12 +262,19 @@ def _run(job: Job) -> None:
 
 def _run_command(command: list[str]) -> NoReturn:
     """Run a command, end it when this process is told to end, and exit as it does."""
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, preexec_fn=partial(die_with_parent, os.getpid()))
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    os._exit(1 if process.wait() else 0)
+    status = process.wait()
+    if status == -signal.SIGKILL:
+        os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(1 if status else 0)
 
 
-def _complaint(job: Job) -> str:
+def _complaint(job: Job, exitcode: int) -> str:
+    if exitcode == -signal.SIGKILL:
+        return f"{job.output}: its process was killed (out of memory?); see {job.log}"
+    if shutil.disk_usage(job.log.parent).free < 1 << 16:  # too little even for a traceback
+        return f"{job.output}: No space left on device (log: {job.log})"
     # On a cluster the job's own words are in the log that the back-end wrote.
     log = job.cluster_log if job.cmd and job.cluster_log.is_file() else job.log
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -201,3 +201,148 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> ToyExperiment:
 def own_toy(tmp_path: Path) -> ToyExperiment:
     """The same for a test that changes it."""
     return ToyExperiment(tmp_path / "toy")
+
+
+class TrainedModels:
+    """Folders of trainings with random parameters, as stages 5 to 9 leave them behind."""
+
+    emotions = ["anger", "neutral", "sadness"]
+    languages = ["en", "fi"]
+
+    def __init__(self, root: Path, checkpoints: dict[str, Path]) -> None:
+        self.root = root
+        self.kinds = {
+            "fbank": dict(upstream="fbank"),
+            "fbank_no_cmvn": dict(upstream="fbank_no_cmvn"),
+            "mfcc": dict(upstream="mfcc"),
+            "whisper": dict(upstream="hf_whisper_custom", path="whisper"),
+            "whisper_tuned": dict(upstream="hf_whisper_custom", path="whisper", mode="finetune"),
+            "wav2vec2": dict(upstream="hf_wav2vec2_custom", path="wav2vec2_layer", mode="finetune"),
+            "hubert": dict(upstream="hf_hubert_custom", path="hubert"),
+            "wavlm": dict(upstream="hf_wavlm_custom", path="wavlm"),
+            "wav2vec2_bert": dict(upstream="hf_wav2vec2_bert_custom", path="wav2vec2_bert"),
+        }
+        self.checkpoints = checkpoints
+
+    def __call__(self, kind: str, pooling: str = "mean", name: str | None = None, **model: Any):
+        """Return the folder of a training; ``model``: its model_conf."""
+        import argparse
+        import json
+
+        import numpy as np
+        import torch
+        import yaml
+
+        from espnet_mtkd.tasks.ser import SERTask
+
+        made = name or f"{kind}_{pooling}" + "".join(f"_{k}{v}" for k, v in model.items())
+        folder = self.root / made / "exp" / "fold_1" / "seed_0" / "ft"
+        if folder.exists():
+            return folder
+        folder.mkdir(parents=True)
+        torch.manual_seed(11)
+        conf = dict(self.kinds[kind])
+        path = conf.pop("path", None)
+        if path is not None:
+            conf["path_or_url"] = str(self.checkpoints[path])
+        config = dict(
+            emotions=self.emotions,
+            languages=self.languages,
+            output_dir=str(folder),
+            layers=None,
+            feats_info=None,
+            frontend="s3prl",
+            frontend_conf=conf,
+            pooling=pooling,
+            pooling_conf={},
+            normalize="global_mvn",
+            normalize_conf={},
+            head="mlp",
+            head_conf=dict(hidden_size=8),
+            model="ser",
+            model_conf=model,
+            version="202611",
+        )
+        built = SERTask.build_model(argparse.Namespace(**config))
+        with torch.no_grad():
+            built.normalize.mean.normal_()
+            built.normalize.deviation.uniform_(1, 3)
+            for parameter in built.parameters():  # a fresh bias is zero and would hide mistakes
+                parameter.add_(0.05 * torch.randn_like(parameter))
+        torch.save(built.state_dict(), folder / "valid.uar.best.pth")
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        rng = np.random.default_rng(5)
+        head = "utt_id spk_id lang corpus ref logit_anger logit_neutral logit_sadness"
+        lines = ["\t".join(head.split())]
+        for i in range(40):
+            ref, logits = i % 3, rng.normal(size=3)
+            logits[ref] += 1
+            numbers = "\t".join(f"{x:.6f}" for x in logits)
+            lines.append(f"u{i:02d}\ts\ten\ttoy\t{self.emotions[ref]}\t{numbers}")
+        (folder / "dev.tsv").write_text("\n".join(lines) + "\n")
+        value = {"value": 0.6123, "low": 0.5, "high": 0.7}
+        row = dict(
+            kind="system",
+            languages={"en": {"uar": value}},
+            macro={"uar": value, "war": value, "f1": value},
+            difference=None,
+            num_params=1000,
+            train_seconds=3.0,
+            calibration=dict(temperature=1.5, ece_raw=0.123, ece=0.045),
+        )
+        experiment = dict(
+            languages=self.languages,
+            emotions=self.emotions,
+            corpora={"emodb": {"heldout": False}, "cafe": {"heldout": True}},
+            synthetic=False,
+            label_set="four",
+            protocol="si",
+            folds=[1],
+            num_folds=5,
+            seeds=[0],
+            upstream=conf["upstream"],
+            upstream_mode=conf.get("mode", "frozen"),
+        )
+        results = dict(experiment=experiment, test=dict(data={"en": {}}, rows={"ft": row}))
+        (folder.parents[2] / "results.json").write_text(json.dumps(results))
+        return folder
+
+    def packed(self, kind: str, pooling: str = "mean", **model: Any) -> Path:
+        """Return the archive of a model."""
+        from espnet_mtkd.bin import pack
+
+        folder = self(kind, pooling, **model)
+        archive = folder.parents[2] / "packed" / "ft.zip"
+        if not archive.exists():
+            expdir = str(folder.parents[2])
+            pack.main(["--model_dir", str(folder), "--expdir", expdir, "--output", str(archive)])
+        return archive
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, checkpoints) -> TrainedModels:
+    """Trained models, which tests only read."""
+    return TrainedModels(tmp_path_factory.mktemp("trained"), checkpoints)
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> dict[str, Path]:
+    """Recordings of noise by length, rate, channels and format."""
+    import numpy as np
+    import soundfile
+
+    rng, files = np.random.default_rng(0), {}
+    for name, seconds, rate, channels in (
+        ("a.wav", 1.0, 16000, 1),
+        ("b.flac", 0.4, 44100, 2),
+        ("c.ogg", 1.3, 16000, 1),
+        ("d.wav", 1.0, 8000, 1),
+        ("e.wav", 4.5, 16000, 1),
+        ("f.wav", 1.0, 16000, 1),
+    ):
+        loudness = np.linspace(0.02, 0.3, int(seconds * rate))[:, None]
+        samples = loudness * rng.normal(size=(len(loudness), channels)).clip(-3, 3)
+        files[name] = tmp_path / "recordings" / name
+        files[name].parent.mkdir(exist_ok=True)
+        soundfile.write(files[name], samples, rate)
+    return files

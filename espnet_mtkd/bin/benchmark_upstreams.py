@@ -65,8 +65,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             args.corpus_root.append(f"{corpus.upper()}={os.environ[corpus.upper()]}")
     config = find_config(args.benchmark_config)
     probe, candidates = read_config(config, args.add)
-    ProbeOptions.parse(probe, config)
+    checked = ProbeOptions.parse(probe, config)
     for candidate in candidates:
+        if candidate.mode == "frozen":
+            checked.check_pooling(candidate.pooling, f"{config}: upstream {candidate.label}")
         try:
             check_upstream(candidate.name, candidate.path or None)
         except UserError as error:

@@ -12,6 +12,7 @@ import torch
 from espnet_mtkd.data.datadir import write_map
 from espnet_mtkd.data.files import write_text
 from espnet_mtkd.errors import UserError, cli
+from espnet_mtkd.models.packing import limit_caches
 from espnet_mtkd.models.upstream import Upstream, check_upstream
 from espnet_mtkd.tasks.extraction import (
     FeatureStore,
@@ -20,6 +21,7 @@ from espnet_mtkd.tasks.extraction import (
     read_recordings,
     store_key,
 )
+from espnet_mtkd.tasks.probe import FRAMES
 from espnet_mtkd.tasks.ser import pooling_choices
 
 
@@ -33,7 +35,12 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--upstream", default="fbank_no_cmvn", help="Name of an S3PRL upstream")
     parser.add_argument("--upstream_path", help="Its checkpoint: a file, or a folder for hf_*")
-    parser.add_argument("--pooling", default="mean", choices=["mean", "stats"])
+    parser.add_argument(
+        "--pooling",
+        default="mean",
+        choices=["mean", "stats", FRAMES],
+        help=f"{FRAMES}: none; stores every frame of the last layer, for the head of EmoBox",
+    )
     parser.add_argument(
         "--bits", type=int, default=32, choices=[16, 32], help="Bits of a stored number"
     )
@@ -52,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     if args.nj < 1:
         raise UserError(f"--nj {args.nj}: must be at least 1")
+    limit_caches()
     check_upstream(args.upstream, args.upstream_path)
     output = Path(args.output_dir)
     torch.set_num_threads(1)  # processes use the cores better, and a forked one has no threads
@@ -59,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     key = store_key(args.upstream, args.upstream_path, args.pooling, args.bits)
     store = FeatureStore(Path(args.store_dir or output.parent / ".store") / key, args.bits)
     upstream = Upstream(args.upstream, args.upstream_path)
-    pooling = pooling_choices.get_class(args.pooling)()
+    pooling = None if args.pooling == FRAMES else pooling_choices.get_class(args.pooling)()
     new = store.add(upstream, pooling, recordings.values(), args.nj, args.batch_seconds)
     print(
         f"{len(recordings)} utterances, {new} of them computed, the others were in {store.folder}"

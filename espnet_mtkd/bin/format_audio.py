@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_mtkd.data.audio import Form, format_corpus
+from espnet_mtkd.data.audio import SAMPLE_RATE, Form, format_corpus
 from espnet_mtkd.data.datadir import DataDir
 from espnet_mtkd.errors import UserError, cli
 
@@ -18,7 +18,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--in", dest="source", type=Path, required=True, help="data directory")
     parser.add_argument("--out", type=Path, required=True, help="data directory to write")
-    parser.add_argument("--fs", type=int, default=16000, help="sampling rate, Hz")
+    parser.add_argument("--fs", type=int, default=SAMPLE_RATE, help="sampling rate, Hz")
     parser.add_argument("--nj", type=int, default=1, help="processes")
     parser.add_argument("--min_wav_duration", type=float, default=0.1, help="seconds")
     parser.add_argument("--max_wav_duration", type=float, default=30.0, help="seconds")

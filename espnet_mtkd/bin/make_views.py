@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -45,13 +46,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{args.source}: no utt2num_samples; run espnet_mtkd.bin.format_audio first"
         )
     of = {f"{u}{VIEW_MARK}{n}": u for u in data.utterances for n in range(1, args.views + 1)}
-    folder = args.out / "audio"
+    folder = args.out / "views"
     views = DataDir(wav_scp={view: str(folder / f"{view}.flac") for view in of})
     for name in ("utt2spk", "utt2lang", "utt2emotion", "utt2corpus"):
         records = getattr(data, name)
         setattr(views, name, {view: records[utt] for view, utt in of.items()})
     views.spk2gender = data.spk2gender
-    with ProcessPoolExecutor(args.nj) as pool:
+    # spawn: a fork would copy whatever threads and locks the caller has.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(args.nj, mp_context=context) as pool:
         sources = [data.wav_scp[utt] for utt in of.values()]
         targets = [Path(path) for path in views.wav_scp.values()]
         for _ in pool.map(write_view, sources, of, targets, chunksize=16):

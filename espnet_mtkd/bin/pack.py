@@ -1,31 +1,45 @@
 """Pack a trained model in the format of ESPnet's model zoo (stage 12).
 
-The archive holds all that the model needs, the upstream's files included, and no path of the
-machine that made it.
+The archive holds all that the model needs, the upstream's files included, a model card, and no path
+of the machine that made it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from espnet2.main_funcs.pack_funcs import pack
 
+from espnet_mtkd.bin.list_corpora import ROOT, read_entry
 from espnet_mtkd.data.files import atomic_path
-from espnet_mtkd.errors import cli
-from espnet_mtkd.evaluate.markdown import main_table
-from espnet_mtkd.tasks.inference import MODEL_FILE, load_model
+from espnet_mtkd.errors import UserError, cli
 from espnet_mtkd.tasks.ser import SERTask
+from espnet_mtkd.use.archive import (
+    CONFIG,
+    FORMAT,
+    PARAMETERS,
+    WITHOUT_FILES,
+    ModelFiles,
+    open_model,
+    read_folder,
+)
+from espnet_mtkd.use.card import model_card
+from espnet_mtkd.use.torch_backend import check_network, trained_model
 
 # What of a training's config makes the model; the rest is about the machine and the data.
 KEYS = ("emotions", "languages", "layers", "feats_info", "version")
+# Of an upstream's folder: code and the weights of other frameworks are left behind.
+IGNORED = ("*.py", "*.h5", "*.msgpack", "*.onnx", ".*", "__pycache__")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -37,77 +51,82 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def portable_config(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Return the config of the model; an upstream's files are copied into ``folder``."""
+def portable_config(files: ModelFiles, folder: Path) -> dict[str, Any]:
+    """Return the config of the archive; an upstream's files are copied into ``folder``."""
     keys = {*KEYS, *(f"{c.name}{s}" for c in SERTask.class_choices_list for s in ("", "_conf"))}
-    config = {key: value for key, value in vars(args).items() if key in keys}
-    upstream = config["frontend_conf"].get("path_or_url")
-    if upstream is not None:
-        source = Path(upstream)
-        name = Path("upstream") / (source.name if source.is_file() else "")
-        if source.is_file():
-            (folder / "upstream").mkdir()
-            shutil.copy(source, folder / name)
-        else:
-            shutil.copytree(source, folder / name)
-        # Relative: to the folder of the config, wherever that will be.
-        config["frontend_conf"] = {**config["frontend_conf"], "path_or_url": str(name)}
+    config = {key: value for key, value in files.config.items() if key in keys}
+    config["mtkd_format"] = FORMAT
+    config["temperature"] = files.temperature
+    frontend = config["frontend_conf"]
+    upstream = frontend.get("path_or_url")
+    if upstream is None:
+        if frontend.get("upstream", WITHOUT_FILES[0]) not in WITHOUT_FILES:
+            raise UserError(
+                f"{files.name}: upstream {frontend['upstream']} was loaded from the internet, so "
+                "there are no files to pack; train with --upstream_path"
+            )
+        return config
+    source = Path(upstream)
+    if not source.exists():
+        raise UserError(f"{upstream}: no such upstream; {files.name} was trained with it")
+    name = Path("upstream") / (source.name if source.is_file() else "")
+    if source.is_file():
+        (folder / "upstream").mkdir()
+        shutil.copy(source, folder / name)
+    else:
+        shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(*IGNORED))
+    # Relative: to the folder of the config, wherever that will be.
+    config["frontend_conf"] = {**frontend, "path_or_url": str(name)}
     return config
 
 
-def model_card(model_dir: Path, results: dict[str, Any]) -> str:
-    """Return the README of the archive."""
-    experiment = results["experiment"]
-    lines = [
-        f"# {model_dir.name}: speech emotion recognition in {', '.join(experiment['languages'])}",
-        "",
-        f"Emotions: {', '.join(experiment['emotions'])}. Trained on "
-        f"{', '.join(experiment['corpora'])}, upstream {experiment['upstream']} "
-        f"({experiment['upstream_mode']}); this model is that of {model_dir.parts[-3]}, "
-        f"{model_dir.parts[-2]}. Licences of the corpora: `local/README.md` of the project.",
-        "",
-        "Intended for research. Labels of acted speech are not what people feel; do not use the "
-        "model to judge people, and expect lower scores on other recordings and languages.",
-        "",
-        "## Results",
-        "",
-        f"Protocol {experiment['protocol']}, {len(experiment['folds'])} folds.",
-        "",
-    ]
-    if experiment["synthetic"]:
-        lines += ["**Made from a synthetic corpus: for trying and testing, not for claims.**", ""]
-    lines += [*main_table(results["test"]), ""]
-    lines += ["## Use", "", "```python", "from espnet_mtkd import EmotionRecognizer", ""]
-    lines += [f'EmotionRecognizer.from_pretrained("{model_dir.name}.zip")("speech.wav")', "```"]
-    return "\n".join(lines) + "\n"
+def languages_and_licence(corpus: str) -> tuple[str, str]:
+    """Return what the script of a corpus says of it."""
+    if corpus == "mini_ser":
+        return "en fi fr", "synthetic, made on the spot by eSpeak NG"
+    for folder in (Path("local"), ROOT / "local"):
+        script = folder / f"{corpus}.py"
+        if script.is_file():
+            entry = read_entry(script)
+            return " ".join(entry.languages), entry.licence
+    raise UserError(f"corpus {corpus}: no local/{corpus}.py, which says its licence")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the archive."""
     args = get_parser().parse_args(argv)
-    model_dir = Path(args.model_dir)
-    _, train_args = load_model(model_dir)  # what cannot be loaded must not be packed
-    results = json.loads((Path(args.expdir) / "results.json").read_text(encoding="utf-8"))
+    model_dir, expdir = Path(args.model_dir), Path(args.expdir)
+    files = read_folder(model_dir)
+    trained = trained_model(files)  # what cannot be loaded must not be packed
+    if files.temperature is None:
+        raise UserError(f"{model_dir}/dev.tsv: no such file; calibration needs it (stage 8)")
+    try:
+        results = json.loads((expdir / "results.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{expdir}/results.json: no such file; stage 9 makes it") from None
     with (
         tempfile.TemporaryDirectory() as name,
         atomic_path(Path(args.output).absolute()) as archive,
     ):
         folder = Path(name)
-        config = portable_config(train_args, folder)
+        config = portable_config(files, folder)
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
-        shutil.copy(model_dir / MODEL_FILE, folder / "model.pth")
-        (folder / "README.md").write_text(model_card(model_dir, results), "utf-8")
-        # Members of the archive are named relative to the current folder.
-        model_dir = model_dir.absolute()
-        with contextlib.chdir(folder):
-            files = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
-            own = {Path("config.yaml"), Path("model.pth")}
+        shutil.copy(files.parameters, folder / "model.pth")
+        run = ", ".join(model_dir.absolute().parts[-3:-1]).replace("_", " ")
+        corpora = {c: languages_and_licence(c) for c in results["experiment"]["corpora"]}
+        card = model_card(model_dir.name, config, results, run, corpora)
+        (folder / "README.md").write_text(card, "utf-8")
+        members = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+        # ESPnet names members relative to the current folder, and tells of each.
+        with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
             pack(
-                files={"ser_model_file": "model.pth"},
-                yaml_files={"ser_train_config": "config.yaml"},
-                option=[path for path in files if path not in own],
+                files={PARAMETERS: "model.pth"},
+                yaml_files={CONFIG: "config.yaml"},
+                option=[m for m in members if str(m) not in ("config.yaml", "model.pth")],
                 outpath=archive,
             )
+        with open_model(archive) as packed:
+            check_network(replace(packed, name=args.output), trained)
     print(f"wrote {args.output}")
 
 

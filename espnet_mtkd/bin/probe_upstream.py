@@ -53,9 +53,13 @@ def parse_layers(text: str, num_layers: int) -> dict[str, list[int] | None]:
 
 
 def read_examples(
-    feats_dir: Path, sets_dir: Path, emotions: Sequence[str]
+    feats_dir: Path, sets_dir: Path, emotions: Sequence[str], frames: bool = False
 ) -> dict[str, tuple[Path, list[str], Examples]]:
-    """Return for each side its folder, utterances and examples; a side may be empty."""
+    """Return for each side its folder, utterances and examples; a side may be empty.
+
+    Args:
+        frames: features are the frames of one layer instead of pooled layers.
+    """
     shape = None
     sides = {}
     for side in SIDES:
@@ -63,12 +67,14 @@ def read_examples(
         labels = read_map(folder / "utt2emotion")
         matrices = read_ark(feats_dir / "feats.scp", labels)
         shape = shape or next(iter(matrices.values())).shape
-        features = np.stack([*matrices.values()]) if matrices else np.zeros((0, *shape))
+        features: torch.Tensor | list[torch.Tensor]
+        if frames:
+            features = [torch.from_numpy(m.astype(np.float32)) for m in matrices.values()]
+        else:
+            stacked = np.stack([*matrices.values()]) if matrices else np.zeros((0, *shape))
+            features = torch.from_numpy(stacked.astype(np.float32))
         index = [emotions.index(emotion) for emotion in labels.values()]
-        examples = Examples(
-            torch.from_numpy(features.astype(np.float32)),
-            torch.tensor(index, dtype=torch.int64),
-        )
+        examples = Examples(features, torch.tensor(index, dtype=torch.int64))
         sides[side] = (folder, list(labels), examples)
     return sides
 
@@ -79,9 +85,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     options = ProbeOptions.parse(args.probe, "--probe")
     emotions = (args.sets_dir.parent / "emotions").read_text(encoding="utf-8").split()
-    sides = read_examples(args.feats_dir, args.sets_dir, emotions)
+    info_file = args.feats_dir / "info.json"
+    facts = json.loads(info_file.read_text(encoding="utf-8"))
+    options.check_pooling(facts["pooling"], str(info_file))
+    frames = options.head == "frames"
+    if frames and args.layers not in ("all", "-1"):
+        raise UserError(f"--layers {args.layers}: frames are those of the last layer: -1")
+    sides = read_examples(args.feats_dir, args.sets_dir, emotions, frames)
     train, dev = sides["train"][2], sides["dev"][2]
-    for name, layers in parse_layers(args.layers, train.features.shape[1]).items():
+    num_layers = facts["frontend_conf"]["num_layers"]
+    for name, layers in parse_layers(args.layers, num_layers).items():
         start = time.monotonic()
         probe, info = train_probe(train, dev, len(emotions), options, args.seed, layers)
         info["train_seconds"] = time.monotonic() - start

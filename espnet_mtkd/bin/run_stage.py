@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_mtkd.errors import UserError, cli
+from espnet_mtkd.data.files import lock, refused_by_system
+from espnet_mtkd.errors import cli
 from espnet_mtkd.jobs import run_jobs
 from espnet_mtkd.plan import Plan
 
@@ -20,6 +20,7 @@ OPTIONS = {
     # data
     "corpora": "mini_ser",
     "heldout": "",
+    "leave_one_language_out": "false",
     "local_data_opts": "",
     "labels": "four",
     "fs": 16000,
@@ -33,6 +34,8 @@ OPTIONS = {
     "keep_together": "false",
     "emobox_root": "",
     "labelled_share": 1.0,
+    "unlabelled": "",
+    "views": 0,
     # models
     "upstream": "fbank_no_cmvn",
     "upstream_path": "",
@@ -42,7 +45,10 @@ OPTIONS = {
     "seeds": "0",
     "teacher_init": "scratch",
     "teacher_ensemble": "false",
+    "crossfit": 0,
+    "external_teachers": "",
     "teacher_config": "",
+    "student_mode": "",
     "student_config": "conf/train_frozen.yaml",
     "teacher_args": "",
     "student_args": "",
@@ -71,17 +77,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage, one run at a time in an experiment's folder."""
     args = get_parser().parse_args(argv)
     expdir = Path(args.expdir)
-    expdir.mkdir(parents=True, exist_ok=True)
-    # The lock dies with its process.
-    with open(expdir / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"--expdir {expdir}: another run is at work there") from None
-        start = time.monotonic()
-        plan = Plan(args)
-        jobs = plan.stage(args.stage)
-        made = run_jobs(jobs, args.nj)
+    start = time.monotonic()
+    try:
+        with lock(expdir / ".lock", f"--expdir {expdir}: another run is at work there"):
+            plan = Plan(args)
+            jobs = plan.stage(args.stage)
+            made = run_jobs(jobs, args.nj)
+    except OSError as error:  # no room, no permission: the program is not at fault
+        refusal = refused_by_system(error)
+        if refusal is None:
+            raise
+        raise refusal from error
     seconds = time.monotonic() - start
     what = f"{made} of {len(jobs)} jobs run" if made else "nothing to do: all is up to date"
     print(f"  {what} ({seconds:.1f} s)")

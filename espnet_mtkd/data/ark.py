@@ -42,15 +42,46 @@ def write_ark(
         temporary_scp.write_text(text, encoding="utf-8")
 
 
+def check_index(scp: str | Path) -> dict[str, str]:
+    """Read an index and refuse entries that are no place in a file.
+
+    Kaldi's readers take an entry with a pipe for a command and run it; that is not what data are
+    for.
+
+    Raises:
+        UserError: an entry has a pipe, or the index is missing or broken.
+    """
+    entries = read_map(scp)
+    for key, entry in entries.items():
+        if "|" in entry or entry == "-":
+            raise UserError(f"{scp}: {key}: a pipe; give the path of a file")
+    return entries
+
+
 def read_ark(scp: str | Path, keys: Iterable[str] | None = None) -> dict[str, np.ndarray]:
     """Read the matrices of ``keys`` (default: all) through their index.
 
     Raises:
-        UserError: a key is not in the index.
+        UserError: a key is not in the index, or its entry leads to no matrix.
     """
-    entries = read_map(scp)
+    entries = check_index(scp)
     wanted = list(entries if keys is None else keys)
     for key in wanted:
         if key not in entries:
             raise UserError(f"{scp}: no utterance {key}")
-    return {key: load_mat(entries[key]) for key in wanted}
+    return {key: _read_matrix(scp, key, entries[key]) for key in wanted}
+
+
+def _read_matrix(scp: str | Path, key: str, entry: str) -> np.ndarray:
+    ark, _, offset = entry.rpartition(":")
+    if not (ark and offset.isdecimal()):
+        raise UserError(f"{scp}: {key}: {entry!r} is not 'ark:offset'")
+    if "\0" in ark or not Path(ark).is_file():  # a device would be read for ever
+        raise UserError(f"{scp}: {key}: {ark!r}: no such file")
+    try:
+        matrix = load_mat(entry)
+    except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
+        raise UserError(f"{scp}: {key}: {entry}: no matrix can be read: {error}") from None
+    if not isinstance(matrix, np.ndarray):
+        raise UserError(f"{scp}: {key}: {entry}: not a matrix")
+    return matrix

@@ -37,6 +37,7 @@ from espnet_mtkd.data.fingerprint import fingerprint
 from espnet_mtkd.data.wavheader import wav_defect
 from espnet_mtkd.errors import UserError
 
+SAMPLE_RATE = 16000  # of every upstream, Hz
 _BATCH = 512  # utterances in flight at most
 _LOWEST_RATE = 4000  # Hz; speech below is none, so the header must be wrong
 _RARE = 0.05  # part of a corpus whose rate is suspicious when all the others have another one
@@ -52,7 +53,7 @@ class Form:
         max_wav_duration: Longest utterance that is taken, seconds.
     """
 
-    fs: int = 16000
+    fs: int = SAMPLE_RATE
     min_wav_duration: float = 0.1
     max_wav_duration: float = 30.0
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_mtkd.data.datadir import DataDir, check_ids, write_map
+from espnet_mtkd.data.datadir import DataDir, check_ids, fits_line, write_map
 from espnet_mtkd.data.download import Zenodo, fetch, unpack
 from espnet_mtkd.errors import UserError, cli
 
@@ -92,6 +93,8 @@ def match_name(path: Path, pattern: str, form: str) -> re.Match[str]:
 def prepare(name: str, utterances: Iterable[Utterance], out: Path) -> DataDir:
     """Check the utterances of a corpus and write its data directory.
 
+    A path that is not UTF-8, or has a line break or a pipe in it, is reached through ``out/links``.
+
     Args:
         name: The corpus, as in ``conf/labels/*.yaml``.
         utterances: In any order.
@@ -103,7 +106,8 @@ def prepare(name: str, utterances: Iterable[Utterance], out: Path) -> DataDir:
     Raises:
         UserError: An id is illegal or comes twice, a file is missing, or there is no utterance.
     """
-    data, agreement = DataDir(), {}
+    data, agreement, links = DataDir(), {}, out / "links"
+    shutil.rmtree(links, ignore_errors=True)  # of an earlier run
     for utt in utterances:
         check_ids(utt.wav, utt.utt_id, utt.speaker)
         if not utt.speaker.startswith((f"{name}_", f"{name}-")):
@@ -119,7 +123,7 @@ def prepare(name: str, utterances: Iterable[Utterance], out: Path) -> DataDir:
             raise UserError(f"{utt.wav}: no such file, for utterance {utt.utt_id!r}")
         if utt.gender and data.spk2gender.setdefault(utt.speaker, utt.gender) != utt.gender:
             raise UserError(f"{utt.wav}: speaker {utt.speaker!r} is m and f")
-        data.wav_scp[utt.utt_id] = str(utt.wav)
+        data.wav_scp[utt.utt_id] = _path_or_link(utt, links)
         data.utt2spk[utt.utt_id] = utt.speaker
         data.utt2lang[utt.utt_id] = utt.language
         data.utt2emotion[utt.utt_id] = utt.emotion
@@ -135,6 +139,16 @@ def prepare(name: str, utterances: Iterable[Utterance], out: Path) -> DataDir:
     if agreement:
         write_map(out / "utt2agreement", agreement)
     return data
+
+
+def _path_or_link(utt: Utterance, links: Path) -> str:
+    """The path of the audio, or of a link to it where a line of wav.scp cannot hold the path."""
+    if fits_line(str(utt.wav)) and "|" not in str(utt.wav):
+        return str(utt.wav)
+    links.mkdir(parents=True, exist_ok=True)
+    link = links / (utt.utt_id + utt.wav.suffix.strip())
+    link.symlink_to(utt.wav.absolute())
+    return str(link)
 
 
 def main(

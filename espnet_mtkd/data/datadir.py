@@ -66,10 +66,19 @@ def read_map(path: str | Path) -> dict[str, str]:
     return records
 
 
+def fits_line(value: str) -> bool:
+    """Whether a record can hold ``value``: not empty, one line, no blanks around it, and Unicode.
+
+    A path whose bytes are not UTF-8 is a str as well, but none that can be written.
+    """
+    unicode = not any("\ud800" <= character <= "\udfff" for character in value)
+    return bool(value) and value == value.strip() and not re.search("[\r\n]", value) and unicode
+
+
 def write_map(path: str | Path, records: Mapping[str, str]) -> None:
     """Write records atomically as ``key value`` lines, sorted by key."""
     for key, value in records.items():
-        if not value or value != value.strip() or "\n" in value or "\r" in value:
+        if not fits_line(value):
             raise UserError(f"{path}: the value {value!r} of {key!r} does not fit on a line")
     write_text(path, "".join(f"{key} {records[key]}\n" for key in sorted(records)))
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+from espnet_mtkd.errors import UserError
+
+_TEMPORARY = re.compile(
+    r"\..*\.(\d+)(\.\w+)?"
+)  # as atomic_path names them; the number is a process
 
 
 @contextmanager
@@ -26,6 +36,12 @@ def atomic_path(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
             with open(temporary, "rb") as f:
                 os.fsync(f.fileno())
         os.replace(temporary, path)
+        if sync:  # the new name as well, before a later file may say that it is there
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -34,3 +50,48 @@ def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` as UTF-8 to ``path``, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove from a folder the temporary files of processes that were killed."""
+    for path in Path(folder).glob(".*"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and not path.is_dir() and not _is_alive(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; a number that is no process
+        return True
+    return True
+
+
+def lock(path: str | Path, refusal: str) -> IO[str]:
+    """Lock a file until it is closed, in this process and in those that it forks.
+
+    The system gives the lock back when the last of them is dead, however it died.
+
+    Raises:
+        UserError: with ``refusal``, when another process holds it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, "w", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UserError(refusal) from None
+    return file
+
+
+def refused_by_system(error: OSError) -> UserError | None:
+    """Return what to tell the user where the system, not the program, is at fault; else None."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG):
+        where = f"{error.filename}: " if error.filename else ""
+        return UserError(f"{where}{error.strerror}")
+    return None

@@ -80,6 +80,8 @@ class LabelSet:
             mark = getattr(error, "problem_mark", None)
             problem = getattr(error, "problem", None) or "cannot be parsed"
             raise UserError(f"{path}:{mark.line + 1 if mark else 1}: YAML: {problem}") from None
+        except (ValueError, RecursionError) as error:  # no date, a number too long, too deep
+            raise UserError(f"{path}: YAML: {error}") from None
         if not isinstance(content, dict) or not isinstance(content.get("name"), str):
             raise UserError(f"{path}: expected the keys name, emotions and corpora")
         known = ("name", "emotions", "default", "corpora")

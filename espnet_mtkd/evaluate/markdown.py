@@ -20,6 +20,7 @@ ENVIRONMENT = {
 }
 METRIC_NAMES = {"uar": "UAR", "war": "WAR", "f1": "macro-F1"}
 NONE = "–"
+DEFAULT = "mtkd"  # the system of the recipe that is compared with every other
 
 
 def label(name: str) -> str:
@@ -200,6 +201,38 @@ def _seeds(part: Mapping[str, Any]) -> list[str]:
     return ["## Mean UAR per seed", "", *_table(["system", *part["runs"]], rows)]
 
 
+def _pairs(part: Mapping[str, Any]) -> list[str]:
+    others = part["pairs"].get(DEFAULT, {})
+    if len(others) < 2:
+        return []
+    rows = [
+        [label(name), estimate(difference, sign=True), probability(difference["p"])]
+        for name, difference in others.items()
+    ]
+    header = ["system", f"{DEFAULT} − system, mean UAR", "p"]
+    return [f"## {DEFAULT} against every other system", "", *_table(header, rows)]
+
+
+def _calibration(part: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for name, row in part["rows"].items():
+        if found := row["calibration"]:
+            errors = (percent(found[key]) for key in ("ece_raw", "ece"))
+            rows.append([label(name), f"{found['temperature']:.2f}", *errors])
+    if not rows:
+        return []
+    return [
+        "## Calibration",
+        "",
+        "Expected calibration error in % on the pooled test sets: the mean distance between how "
+        "sure a model is of its answer and how often it is right (15 bins; Guo et al. 2017). "
+        "Temperatures are fitted on the development set of each fold and seed, and divide the "
+        "logits.",
+        "",
+        *_table(["system", "temperature", "ECE as trained", "ECE with temperature"], rows),
+    ]
+
+
 def _teachers(results: Mapping[str, Any]) -> list[str]:
     teachers = results["teachers"]
     if not teachers["names"]:
@@ -255,7 +288,7 @@ def render(results: Mapping[str, Any]) -> str:
     lines += [f"- Note: {note}." for note in warnings["notes"]]
     lines += [""] if warnings["notes"] else []
     lines += ["## Per language", "", *_languages(test)]
-    lines += [*_seeds(test), *_teachers(results)]
+    lines += [*_pairs(test), *_seeds(test), *_calibration(test), *_teachers(results)]
     if heldout:
         lines += [
             "## Held-out languages",
@@ -265,6 +298,15 @@ def render(results: Mapping[str, Any]) -> str:
             "",
             *main_table(heldout),
             *_languages(heldout),
+        ]
+    if results["left_out"]:
+        lines += [
+            "## Leave one language out",
+            "",
+            "Every language is tested by systems that were trained without it, on the same test "
+            "sets.",
+            "",
+            *main_table(results["left_out"]),
         ]
     lines += ["## Confusion matrices", "", "Counts are summed over seeds.", ""]
     lines += _confusions(test, experiment["emotions"])

@@ -6,19 +6,26 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-STYLE = """
-:root { color-scheme: light dark;
+# What the plots and everything below are coloured with.
+LIGHT = """\
   --page: #ffffff; --ink: #1b1f24; --quiet: #5a626d; --faint: #c9ced6; --panel: #f4f6f8;
   --soft: #b4bac3; --plain: #7fa8d1; --accent: #e39a3b; --heat: 8 64 129; --hot: #ffffff;
   --alarm: #8f2d00; --alarm-page: #fff1e0; --link: #0b5fa5;
   --series0: #0072b2; --series1: #d55e00; --series2: #009e73; --series3: #c0609a;
-  --series4: #a87900; --series5: #3da3dd; --series6: #7a4fc4; --series7: #6b727c; }
-@media (prefers-color-scheme: dark) { :root {
+  --series4: #a87900; --series5: #3da3dd; --series6: #7a4fc4; --series7: #6b727c;"""
+DARK = """\
   --page: #14171c; --ink: #e6e9ee; --quiet: #a3abb8; --faint: #434a56; --panel: #1d2129;
   --soft: #5d6674; --plain: #3d73a8; --accent: #bd6f12; --heat: 40 110 190; --hot: #ffffff;
   --alarm: #ffc48a; --alarm-page: #38250f; --link: #7cbcf2;
   --series0: #4da6e0; --series1: #ff8a3c; --series2: #2fc79a; --series3: #e39bc4;
-  --series4: #e0bd45; --series5: #97d5f7; --series6: #b394f0; --series7: #a8adb5; } }
+  --series4: #e0bd45; --series5: #97d5f7; --series6: #b394f0; --series7: #a8adb5;"""
+COLOURS = f"""
+:root {{ color-scheme: light dark;
+{LIGHT} }}
+@media (prefers-color-scheme: dark) {{ :root {{
+{DARK} }} }}
+"""
+RULES = """\
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 76rem; padding: 1.2rem 1rem 3rem; background: var(--page);
   color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans",
@@ -35,6 +42,7 @@ a { color: var(--link); }
 .alarm { background: var(--alarm-page); color: var(--alarm); border-left: 4px solid currentColor;
   padding: .6rem .8rem; margin: .8rem 0; max-width: 46rem; }
 .loud { font-weight: 650; font-size: 1.05rem; max-width: none; }
+.verdict { font-size: 1.08rem; max-width: none; }
 .scroll { overflow-x: auto; margin: .6rem 0; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: 0 0 .3rem; }
@@ -68,8 +76,13 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; fo
 pre { background: var(--panel); padding: .7rem .8rem; white-space: pre-wrap;
   overflow-wrap: anywhere; font-size: .85rem; }
 details { margin: .5rem 0; } summary { cursor: pointer; padding: .3rem 0; }
-@media (max-width: 32rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .3rem; } }
+.card { background: var(--panel); padding: .5rem .8rem; min-width: 0; overflow-wrap: anywhere; }
+.card h4 { margin: 0; } .card dl { grid-template-columns: max-content 1fr; margin: .2rem 0; }
+.card audio { width: 100%; height: 2.2rem; }
+@media (max-width: 32rem) { main > dl, header > dl { grid-template-columns: 1fr; }
+  main > dl > dd, header > dl > dd { margin-bottom: .3rem; } }
 """
+STYLE = COLOURS + RULES
 
 
 def escape(text: object) -> str:
@@ -166,9 +179,25 @@ def grid(cells: Iterable[str]) -> str:
     return f'<div class="grid">{"".join(cells)}</div>'
 
 
-def figure(title: str, svg: str, level: int = 3) -> str:
+def figure(title: str, svg: str, level: int = 3, caption: str = "") -> str:
     """A plot below its title."""
-    return f"<figure><h{level}>{escape(title)}</h{level}>{svg}</figure>"
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f"<figure><h{level}>{escape(title)}</h{level}>{svg}{below}</figure>"
+
+
+def card(title: str, body: str) -> str:
+    """One of many small things, to stand in a grid."""
+    return f'<article class="card"><h4>{escape(title)}</h4>{body}</article>'
+
+
+def details(summary: str, body: str) -> str:
+    """What is shown only when asked for."""
+    return f"<details><summary>{escape(summary)}</summary>{body}</details>"
+
+
+def code(text: str) -> str:
+    """Commands as they are typed."""
+    return f"<pre><code>{escape(text)}</code></pre>"
 
 
 def legend(entries: Iterable[tuple[str, str, str]]) -> str:

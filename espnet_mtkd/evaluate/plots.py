@@ -17,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from espnet_mtkd.evaluate import page
+
 # Colours of this module are names: the page says what they are. Matplotlib needs valid ones, hence
 # these, which no plot would choose by itself.
 _VARIABLES = {
@@ -30,6 +32,8 @@ INK, FAINT, SOFT, PLAIN, ACCENT = _VARIABLES
 SERIES = tuple(f"#0600{i:02x}" for i in range(8))
 _VARIABLES |= {colour: f"--series{i}" for i, colour in enumerate(SERIES)}
 DASHES = ("-", "--", ":", "-.")
+_SVG_DASHES = {"-": "", "--": "7 4", ":": "2 3", "-.": "7 3 2 3"}
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "*")
 
 WIDTH = 3.6  # inches: 346 pixels at the 96 dpi of a page
 _STYLE = {
@@ -63,9 +67,13 @@ def series_style(index: int) -> tuple[str, str]:
     return SERIES[index % len(SERIES)], DASHES[index % len(DASHES)]
 
 
-def css_colour(index: int) -> str:
-    """The CSS colour of the ``index``-th line, for a legend."""
-    return f"var({_VARIABLES[SERIES[index % len(SERIES)]]})"
+def legend(names: Sequence[str]) -> str:
+    """Legend of the lines that :func:`series_style` gives to ``names``."""
+    styles = [series_style(index) for index in range(len(names))]
+    return page.legend(
+        (name, f"var({_VARIABLES[colour]})", _SVG_DASHES[dash])
+        for name, (colour, dash) in zip(names, styles, strict=True)
+    )
 
 
 def _to_svg(figure: Figure, name: str, description: str) -> str:
@@ -131,6 +139,7 @@ def lines(
     series: Mapping[str, tuple[Sequence[int], Sequence[float]]],
     ylabel: str,
     limits: tuple[float, float] | None = None,
+    xlabel: str = "epoch",
 ) -> str:
     """Lines over epochs, one per entry of ``series``, in the order of :func:`series_style`.
 
@@ -140,6 +149,7 @@ def lines(
         series: Label -> epochs and values; an empty one keeps its colour unused.
         ylabel: What the values are.
         limits: Of the y axis; default: what the values need.
+        xlabel: What the lines run over; default: epochs.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(2.15)
@@ -151,6 +161,80 @@ def lines(
             axes.set_ylim(*limits)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.grid(axis="y")
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
+        return _to_svg(figure, name, description)
+
+
+def reliability(
+    name: str,
+    description: str,
+    series: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[int]]],
+) -> str:
+    """Accuracy against confidence, a dot per bin, the larger the more utterances are in it.
+
+    Args:
+        name: Unique on the page.
+        description: For readers that cannot see it.
+        series: Label -> mean confidence, accuracy (both in 0..1) and size of every bin.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(3.0)
+        largest = max((size for *_, sizes in series.values() for size in sizes), default=1)
+        axes.plot([0, 100], [0, 100], color=INK, linewidth=0.9, linestyle=":")
+        for index, (confidences, accuracies, sizes) in enumerate(series.values()):
+            colour, dash = series_style(index)
+            xs, ys = [100 * x for x in confidences], [100 * y for y in accuracies]
+            axes.plot(xs, ys, color=colour, linestyle=dash, linewidth=1.1, alpha=0.6)
+            areas = [8 + 60 * size / largest for size in sizes]
+            axes.scatter(xs, ys, s=areas, color=colour, marker=MARKERS[index], alpha=0.75)
+        axes.set_xlim(0, 102)
+        axes.set_ylim(-2, 102)
+        axes.set_aspect("equal")
+        axes.grid(True)
+        axes.set_xlabel("confidence (%)")
+        axes.set_ylabel("accuracy (%)")
+        return _to_svg(figure, name, description)
+
+
+def scatter(
+    name: str,
+    description: str,
+    points: Sequence[tuple[float, float]],
+    groups: Sequence[int],
+    labels: Sequence[str],
+) -> str:
+    """Points on a plane without axes, coloured by group, with a legend below.
+
+    Args:
+        name: Unique on the page.
+        description: For readers that cannot see it.
+        points: Their places (N, 2).
+        groups: Index into ``labels`` for every point (N,).
+        labels: Names of the groups.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(3.5)
+        for index, label in enumerate(labels):
+            chosen = [p for p, group in zip(points, groups, strict=True) if group == index]
+            axes.plot(
+                [x for x, _ in chosen],
+                [y for _, y in chosen],
+                linestyle="",
+                # Nine markers and eight colours: no two groups look the same.
+                marker=MARKERS[index % len(MARKERS)],
+                markersize=4,
+                color=SERIES[index % len(SERIES)],
+                markeredgewidth=0,
+                alpha=0.75,
+                label=label,
+            )
+        axes.set_axis_off()
+        figure.legend(
+            loc="outside lower center",
+            ncols=min(4, len(labels)),
+            frameon=False,
+            columnspacing=1.0,
+            handletextpad=0.1,
+        )
         return _to_svg(figure, name, description)

@@ -1,13 +1,15 @@
-"""The report: one HTML file made of ``results.json`` and the histories of training."""
+"""The report: one HTML file made of ``results.json``, histories, predictions and embeddings."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from espnet_mtkd.evaluate import page, plots
-from espnet_mtkd.evaluate.experiment import Experiment, read_history
-from espnet_mtkd.evaluate.histories import Curve, History, mean_curve, weight_teachers
+from espnet_mtkd.evaluate import hardest, learning, maps, page, plots, reliability
+from espnet_mtkd.evaluate.embeddings import Embeddings, read_embeddings
+from espnet_mtkd.evaluate.experiment import Experiment
 from espnet_mtkd.evaluate.markdown import (
     definitions,
     environment,
@@ -15,25 +17,13 @@ from espnet_mtkd.evaluate.markdown import (
     label,
     main_cells,
     percent,
+    probability,
     summary,
 )
+from espnet_mtkd.evaluate.pooled import Pooled, read_pooled
 from espnet_mtkd.evaluate.results import BASELINE, MAJORITY
 
 FOCUS = "mtkd"
-SVG_DASHES = {"-": "", "--": "7 4", ":": "2 3", "-.": "7 3 2 3"}
-Histories = dict[str, list[History]]
-
-
-def read_histories(experiment: Experiment) -> Histories:
-    """Histories of every model, one per fold and seed."""
-    return {
-        model: [
-            read_history(experiment, fold, seed, model)
-            for fold in experiment.folds
-            for seed in experiment.seeds
-        ]
-        for model in experiment.models
-    }
 
 
 def focus_system(experiment: Experiment) -> str:
@@ -41,6 +31,67 @@ def focus_system(experiment: Experiment) -> str:
     if FOCUS in experiment.systems:
         return FOCUS
     return experiment.systems[-1] if experiment.systems else ""
+
+
+def looked_at(experiment: Experiment) -> list[str]:
+    """The systems whose answers are shown in detail: the one in focus, and ``ft`` beside it."""
+    names = dict.fromkeys((focus_system(experiment), BASELINE))
+    return [name for name in names if name in experiment.systems]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the page is made of beside ``results.json``.
+
+    Attributes:
+        histories: of every model, one per fold and seed.
+        pooled: test predictions of every system.
+        calibrated: those of the system in focus after temperature scaling; None without one.
+        embeddings: of the systems that are looked at, in the first fold and seed, where stored.
+    """
+
+    histories: learning.Histories
+    pooled: dict[str, Pooled]
+    calibrated: Pooled | None
+    embeddings: dict[str, Embeddings]
+
+
+def read_material(experiment: Experiment) -> Material:
+    """Read it from the folders of the models.
+
+    Raises:
+        UserError: a file of an earlier stage is missing or malformed.
+    """
+    folds, seeds = experiment.folds, experiment.seeds
+    stored = {
+        name: experiment.model_dir(folds[0], seeds[0], name) / "test.npz"
+        for name in looked_at(experiment)
+    }
+    focus = focus_system(experiment)
+    return Material(
+        histories=learning.read_histories(experiment),
+        pooled={name: read_pooled(experiment, name) for name in experiment.systems},
+        calibrated=read_pooled(experiment, focus, calibrated=True) if focus else None,
+        embeddings={name: read_embeddings(p) for name, p in stored.items() if p.is_file()},
+    )
+
+
+def _verdict(results: Mapping[str, Any], focus: str) -> list[str]:
+    """What the whole experiment says about the system in focus, in a sentence."""
+    row = results["test"]["rows"].get(focus)
+    if row is None or not row["difference"] or row["difference"]["macro"] is None:
+        return []
+    difference = row["difference"]["macro"]
+    text = f"{focus}: mean UAR {estimate(row['macro']['uar'])} %"
+    text += f", {estimate(difference, sign=True)} points against {BASELINE}"
+    if difference["p"] is not None:
+        p = probability(difference["p"])
+        text += f" (p {p})" if p.startswith("<") else f" (p = {p})"
+    if difference["low"] is not None:
+        sure = difference["low"] > 0 or difference["high"] < 0
+        word = "better" if difference["value"] > 0 else "worse"
+        text += f": {word if sure else 'no difference is shown'}"
+    return [f'<p class="verdict">{page.escape(text)}.</p>']
 
 
 def _bar_colour(row: Mapping[str, Any], name: str, focus: str) -> str:
@@ -144,115 +195,68 @@ def _teachers(results: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _legend(names: Sequence[str]) -> str:
-    return page.legend(
-        (name, plots.css_colour(i), SVG_DASHES[plots.series_style(i)[1]])
-        for i, name in enumerate(names)
-    )
+def _commands(experiment: Experiment) -> list[str]:
+    """The command of the experiment, and those that it ran for the first fold and seed."""
+    folder = experiment.model_dir(experiment.folds[0], experiment.seeds[0], "log")
+    lines = []
+    for model in experiment.models:
+        log = folder / f"{model}.log"
+        if log.is_file():  # experiments of other machines come without logs
+            with open(log, encoding="utf-8") as file:
+                words = shlex.split(file.readline().removeprefix("# "))
+            lines.append(shlex.join(["python", *words[1:]]))
+    body = ["<h3>Command</h3>", page.code(experiment.command)]
+    if lines:
+        body.append(
+            page.details("Trainings of the first fold and seed", page.code("\n\n".join(lines)))
+        )
+    return body
 
 
-def _ends(curves: Mapping[str, Curve]) -> str:
-    """The last value of every curve, for those who cannot see it."""
-    return "; ".join(f"{name} {values[-1]:.3f}" for name, (_, values) in curves.items() if values)
-
-
-def _weights(experiment: Experiment, histories: Histories) -> list[str]:
-    body: list[str] = []
-    for system in experiment.systems:
-        runs = histories[system]
-        by_language = {at: weight_teachers(runs, at) for at in experiment.languages}
-        teachers = sorted({name for names in by_language.values() for name in names})
-        if len(teachers) < 2:  # A single teacher always has all the weight.
-            continue
-        panels = []
-        for language in experiment.languages:
-            curves = {
-                teacher: mean_curve(runs, "train", f"weight_{language}_{teacher}")
-                for teacher in teachers
-            }
-            svg = plots.lines(
-                f"weight-{system}-{language}",
-                f"Weight of each teacher for {language} by epoch, {system}; "
-                f"at the end: {_ends(curves)}",
-                curves,
-                "mean weight",
-                limits=(0.0, 1.02),
-            )
-            panels.append(page.figure(f"utterances of {language}", svg, level=4))
-        body += [f"<h3>{page.escape(system)}</h3>", _legend(teachers), page.grid(panels)]
-    if not body:
-        return []
-    return [
-        '<h2 id="weights">Teacher weights over training</h2>',
-        '<p class="quiet">Mean weight of each teacher for the training utterances of a language, '
-        "averaged over folds and seeds; an epoch is shown if at least half of the runs reached it."
-        "</p>",
-        *body,
-    ]
-
-
-def _curves(experiment: Experiment, histories: Histories) -> list[str]:
-    body: list[str] = []
-    for title, models in (("systems", experiment.systems), ("teachers", experiment.teachers)):
-        if not models:
-            continue
-        panels = []
-        for phase, value, ylabel in (
-            ("valid", "uar", "dev UAR"),
-            ("train", "loss", "training loss"),
-            ("valid", "loss", "dev loss"),
-        ):
-            curves = {model: mean_curve(histories[model], phase, value) for model in models}
-            svg = plots.lines(
-                f"curve-{title}-{phase}-{value}",
-                f"{ylabel} by epoch, {title}; at the end: {_ends(curves)}",
-                curves,
-                ylabel,
-            )
-            panels.append(page.figure(ylabel, svg, level=4))
-        body += [f"<h3>{title.capitalize()}</h3>", _legend(models), page.grid(panels)]
-    return [
-        '<h2 id="training">Training</h2>',
-        '<p class="quiet">Averaged over folds and seeds. Losses of systems with and without '
-        "teachers are different sums and not to be compared; a teacher's dev set is its own "
-        "language.</p>",
-        *body,
-    ]
-
-
-def render(results: Mapping[str, Any], experiment: Experiment, histories: Histories) -> str:
+def render(
+    results: Mapping[str, Any], experiment: Experiment, material: Material, embed_audio: int = 0
+) -> str:
     """The whole page.
 
     Args:
         results: Content of ``results.json``.
         experiment: The experiment in it.
-        histories: From :func:`read_histories`.
+        material: From :func:`read_material`.
+        embed_audio: For so many of the hardest utterances of each language the recording becomes
+            part of the page; default 0.
+
+    Raises:
+        UserError: A recording cannot be read.
     """
     test, heldout, warnings = results["test"], results["heldout"], results["warnings"]
-    focus = focus_system(experiment)
-    looked_at = list(
-        dict.fromkeys(name for name in (focus, BASELINE) if name in experiment.systems)
-    )
+    focus, names = focus_system(experiment), looked_at(experiment)
     body = [f"<header><h1>Results: {page.escape(experiment.name)}</h1>"]
     if warnings["synthetic"]:
         text = warnings["synthetic"]
         body.append(f'<p class="alarm loud">{page.escape(text[0].upper() + text[1:])}.</p>')
-    body += [page.definition_list(summary(results)), "</header>", "", "<main>"]
+    body += [*_verdict(results, focus), page.definition_list(summary(results)), "</header>", ""]
 
     content = [
         '<h2 id="results">Results</h2>',
         page.table(*main_cells(test), focus=focus),
         *(f'<p class="quiet">Note: {page.escape(note)}.</p>' for note in warnings["notes"]),
-        f'<p class="quiet">{page.escape(definitions(results))}</p>',
+        page.details("What these numbers are", f"<p>{page.escape(definitions(results))}</p>"),
         '<h2 id="uar">UAR with intervals</h2>',
         *_bars(test, focus, "bars"),
     ]
-    if looked_at:
+    if names:
         content += [
             '<h2 id="confusions">Confusion matrices</h2>',
             '<p class="quiet">Percent of each true emotion (row) that was taken for the emotion of '
             "the column; seeds pooled.</p>",
-            *_confusions(test, experiment.emotions, looked_at),
+            *_confusions(test, experiment.emotions, names),
+            *reliability.section(
+                {
+                    focus: material.pooled[focus],
+                    f"{focus}, calibrated": material.calibrated,
+                    **{name: material.pooled[name] for name in names[1:]},
+                }
+            ),
         ]
     content += _teachers(results)
     if heldout:
@@ -261,21 +265,25 @@ def render(results: Mapping[str, Any], experiment: Experiment, histories: Histor
             "<p>Languages that no model was trained on.</p>",
             page.table(*main_cells(heldout), focus=focus),
             *_bars(heldout, focus, "heldout"),
+            *_confusions(heldout, experiment.emotions, names),
         ]
-        if looked_at:
-            content += _confusions(heldout, experiment.emotions, looked_at)
-    content += _weights(experiment, histories)
-    content += _curves(experiment, histories)
+    content += learning.teacher_weights(experiment, material.histories)
+    if names:
+        content += maps.section(material.embeddings)
+        content += learning.layer_weights(material.embeddings)
+    content += learning.curves(experiment, material.histories)
+    if names:
+        content += hardest.section(experiment, material.pooled, focus, embed_audio)
     content += [
         '<h2 id="audit">Split audit</h2>',
         page.from_markdown(results["audit_text"]),
         '<h2 id="environment">Environment</h2>',
         page.definition_list(environment(results["experiment"])[:-1]),
-        "<h3>Command</h3>",
-        f"<pre><code>{page.escape(experiment.command)}</code></pre>",
+        *_commands(experiment),
     ]
     return page.document(
-        f"Results: {experiment.name}", [*body, _navigation(content), *content, "</main>"]
+        f"Results: {experiment.name}",
+        [*body, "<main>", _navigation(content), *content, "</main>"],
     )
 
 

@@ -4,12 +4,16 @@ The content is a plain dictionary, because the same thing is written as JSON, pr
 (:mod:`espnet_mtkd.evaluate.markdown`) and drawn (:mod:`espnet_mtkd.evaluate.report`)::
 
     format, experiment, bootstrap {num_resamples, seed, level}, warnings {synthetic, teachers,
-    notes}, teachers {names, languages, uar, ft}, audit, audit_text, test, heldout (or null)
+    notes}, teachers {names, languages, uar, ft}, audit, audit_text, test, heldout (or null),
+    left_out (or null)
 
-``test`` and ``heldout`` hold ``runs`` (names), ``data`` (per language: utterances, speakers,
-classes) and ``rows``: name -> {kind, languages, macro, runs, difference, confusion, num_params,
-train_seconds}. An estimate is {value, low, high} in 0..1; low and high are null where there is no
-interval. ``macro`` is the unweighted mean of the languages' values.
+``test``, ``heldout`` and ``left_out`` hold ``runs`` (names), ``data`` (per language: utterances,
+speakers, classes), ``pairs`` (for every two systems the difference of their mean UAR) and ``rows``:
+name -> {kind, languages, macro, runs, difference, confusion, num_params, train_seconds, dev_uar,
+calibration}. ``calibration`` is {temperature, ece_raw, ece} for the systems of ``test``, else null
+(:func:`~espnet_mtkd.evaluate.calibration.measure_calibration`). An estimate is {value, low, high}
+in 0..1; low and high are null where there is no interval. ``macro`` is the unweighted mean of the
+languages' values.
 
 What a run is, is said in :mod:`espnet_mtkd.evaluate.counts`.
 """
@@ -24,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from espnet_mtkd.errors import UserError
-from espnet_mtkd.evaluate.counts import Counts, read_counts
+from espnet_mtkd.evaluate.calibration import measure_calibration
+from espnet_mtkd.evaluate.counts import Counts, languages_of, models_of, read_counts
 from espnet_mtkd.evaluate.experiment import Experiment, read_info, read_json
 from espnet_mtkd.evaluate.intervals import (
     observed,
@@ -111,6 +116,8 @@ def _describe(
         "confusion": {at: m.sum(axis=(0, 1)).tolist() for at, m in row.counts.items()},
         "num_params": None,
         "train_seconds": None,
+        "dev_uar": None,
+        "calibration": None,
     }
     if complete:
         entry["macro"] = {
@@ -150,20 +157,21 @@ def _majority(counts: Counts) -> dict[str, Any]:
         "confusion": {at: c.tolist() for at, c in constant.items()},
         "num_params": None,
         "train_seconds": None,
+        "dev_uar": None,
+        "calibration": None,
     }
 
 
 def score_set(experiment: Experiment, split: str, bootstrap: Bootstrap) -> dict[str, Any]:
-    """Score all models on ``test`` or ``heldout``; see the module's docstring for the result."""
-    heldout = split == "heldout"
-    languages = experiment.heldout_languages if heldout else experiment.languages
+    """Score all models on a set of data; see the module's docstring for the result."""
+    languages, models = languages_of(experiment, split), models_of(experiment, split)
     counts, result = read_counts(experiment, split)
-    measured = {model: _row(counts[model], bootstrap) for model in experiment.models}
+    measured = {model: _row(counts[model], bootstrap) for model in models}
     baseline = measured[BASELINE] if BASELINE in experiment.systems else None
     level = bootstrap.level
 
-    rows = {MAJORITY: _majority(counts[experiment.models[0]])}
-    if experiment.teachers and not heldout:
+    rows = {MAJORITY: _majority(counts[models[0]])}
+    if experiment.teachers and split == "test":
         own = {experiment.own_language(teacher): teacher for teacher in experiment.teachers}
         composed = {at: counts[own[at]][at] for at in languages if at in own}
         row = _row(composed, bootstrap)
@@ -172,19 +180,34 @@ def score_set(experiment: Experiment, split: str, bootstrap: Bootstrap) -> dict[
         kind = "teacher" if model in experiment.teachers else "system"
         compared = None if model == BASELINE else baseline
         rows[model] = _describe(kind, row, compared, languages, level)
-    return {**result, "rows": rows}
+    pairs = {
+        one: {
+            other: _mean_difference(measured[one], measured[other], level)
+            for other in experiment.systems
+            if other != one
+        }
+        for one in experiment.systems
+    }
+    return {**result, "rows": rows, "pairs": pairs}
+
+
+def _mean_difference(one: Row, other: Row, level: float) -> dict[str, float | None]:
+    """Mean UAR of one system minus that of another, over the same resamples of speakers."""
+    values = one.values["uar"] - other.values["uar"]
+    draws = one.draws["uar"] - other.draws["uar"]
+    return _difference(values.mean(), draws.mean(axis=0), level)
 
 
 def _add_costs(experiment: Experiment, rows: dict[str, Any]) -> None:
-    """Parameters and training time, mean over folds and seeds; of all teachers together."""
+    """Parameters, training time and dev UAR: means over folds and seeds."""
     for model in experiment.models:
         infos = [
             read_info(experiment, fold, seed, model)
             for fold in experiment.folds
             for seed in experiment.seeds
         ]
-        for key in ("num_params", "train_seconds"):
-            rows[model][key] = round(float(np.mean([info[key] for info in infos])), 3)
+        for key, digits in (("num_params", 3), ("train_seconds", 3), ("dev_uar", 6)):
+            rows[model][key] = round(float(np.mean([info[key] for info in infos])), digits)
     if TEACHERS in rows:
         for key in ("num_params", "train_seconds"):
             total = sum(rows[teacher][key] for teacher in experiment.teachers)
@@ -263,10 +286,16 @@ def score(
     progress(f"scoring {len(experiment.models)} models on the test sets")
     test = score_set(experiment, "test", bootstrap)
     _add_costs(experiment, test["rows"])
+    for system in experiment.systems:
+        test["rows"][system]["calibration"] = measure_calibration(experiment, system)
     heldout = None
     if experiment.heldout_languages:
         progress(f"scoring {len(experiment.models)} models on the held-out languages")
         heldout = score_set(experiment, "heldout", bootstrap)
+    left_out = None
+    if experiment.left_out:
+        progress(f"scoring {len(experiment.systems)} systems on languages that were left out")
+        left_out = score_set(experiment, "left_out", bootstrap)
     rows = test["rows"]
 
     def uar_of(model: str) -> list[float]:
@@ -299,6 +328,7 @@ def score(
         },
         "test": test,
         "heldout": heldout,
+        "left_out": left_out,
         "audit": audit,
         "audit_text": text_path.read_text(encoding="utf-8"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import json
 import shutil
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
+from espnet2.main_funcs.pack_funcs import pack
 from sklearn.metrics import balanced_accuracy_score
 
 from espnet_mtkd.bin import (
@@ -32,6 +35,7 @@ from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.pooling import MeanPooling, StatsPooling
 from espnet_mtkd.models.upstream import Upstream
 from espnet_mtkd.tasks.inference import load_model, logits_of
+from espnet_mtkd.tasks.ser import SERTask
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
@@ -185,12 +189,18 @@ def test_a_student_learns_from_the_cache(toy, models, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--teacher", "x,/nowhere"), "each must be NAME,LANGUAGE,DIR"),
+        (("--teacher", "x,/nowhere"), "--teacher x,/nowhere: must be NAME,LANGUAGE,PATH"),
+        (("--teacher", "teacher_en,en,/nowhere"), "at least one teacher .*, and none twice"),
+        (("--external", "x,en,/nowhere"), "2 --keys need as many --wav, not 0"),
+        (("--copy", "x,/d,/k,/p"), "--copy x,/d,/k,/p: must be NAME,DIR,KEYS,PATH,TYPE"),
+        (("--copy", "x,/d,/k,/p,sound"), "no teacher x; teacher_en, teacher_fi are"),
+        (("--emotions", "/nowhere"), "--emotions /nowhere: must be a file with one name"),
         (("--teacher", "x,en,/nowhere"), "/nowhere/valid.uar.best.pth|/nowhere.*no such file"),
-        (("--keys", "more"), "3 --keys need as many --speech, not 2"),
+        (("--keys", "{toy}/dev/utt2lang"), "3 --keys need as many --speech PATH,TYPE, not 2"),
     ],
 )
 def test_mistakes_with_teachers(toy, models, tmp_path, more, message):
+    more = [word.format(toy=toy.folder) for word in more]
     with pytest.raises(UserError, match=message):
         teacher_logits.main([*teacher_argv(toy, models, tmp_path / "o"), *more])
     assert not (tmp_path / "o").exists()
@@ -200,8 +210,162 @@ def test_teachers_of_two_label_sets(toy, models, tmp_path):
     other = shutil.copytree(models["teacher_fi"], tmp_path / "other", symlinks=True)
     config = (other / "config.yaml").read_text()
     (other / "config.yaml").write_text(config.replace("- sadness", "- sorrow"))
-    with pytest.raises(UserError, match="teacher teacher_fi knows .*sorrow.* same label set"):
+    with pytest.raises(
+        UserError, match="teacher teacher_fi knows .*sorrow, the first one .*--emotions"
+    ):
         teacher_logits.main(teacher_argv(toy, {**models, "teacher_fi": other}, tmp_path / "o"))
+
+
+@pytest.fixture
+def stranger(models, tmp_path) -> Path:
+    """A teacher that knows joy in the place of anger, and in another order."""
+    other = shutil.copytree(models["teacher_fi"], tmp_path / "stranger", symlinks=True)
+    config = yaml.safe_load((other / "config.yaml").read_text())
+    config["emotions"] = ["sadness", "joy", "neutral"]
+    (other / "config.yaml").write_text(yaml.safe_dump(config))
+    return other
+
+
+def test_label_sets_are_matched_by_name(toy, models, stranger, tmp_path):
+    argv = teacher_argv(toy, {**models, "teacher_fi": stranger}, tmp_path / "o")
+    argv += ["--emotions", f"{toy.folder}/emotions", "--dev_set", f"{toy.folder}/dev"]
+    teacher_logits.main(argv)
+    cache = read_ark(tmp_path / "o" / "logits.scp")
+    own, theirs = (logits_by_python(toy, p, "train") for p in (models["teacher_en"], stranger))
+    for utt in toy.records["train"]:
+        sadness, _, neutral = theirs[utt]
+        expected = [own[utt], [np.nan, neutral, sadness]]
+        np.testing.assert_allclose(cache[utt], expected, atol=1e-6)
+    dev = logits_by_python(toy, stranger, "dev")
+    of = [utt for utt, record in toy.records["dev"].items() if record[1] == "en"]
+    said = [("sadness", "neutral")[int(dev[utt][0] < dev[utt][2])] for utt in of]
+    gold = [toy.records["dev"][utt][0] for utt in of]
+    uar = read_relevance(tmp_path / "o" / "relevance")["teacher_fi", "en"]
+    assert uar == pytest.approx(balanced_accuracy_score(gold, said), abs=1e-6)
+    # And a student learns from it.
+    argv = toy.argv(tmp_path / "mtkd", "--weighting", "learned", student=True)
+    argv = [word.replace(f"{toy.folder}/logits", f"{tmp_path}/o/logits") for word in argv]
+    gate = ("--weighting_conf", f"gate={tmp_path}/o/gate")
+    mtkd_train.main([*argv, *gate, "--teachers", str(tmp_path / "o" / "teachers")])
+    history = json.loads((tmp_path / "mtkd" / "history.json").read_text())
+    assert all(np.isfinite(history[e]["train"]["loss_kd"]) for e in history)
+
+
+def test_too_few_emotions_in_common(toy, models, stranger, tmp_path):
+    (tmp_path / "emotions").write_text("joy\nanger\nfear\n")
+    argv = teacher_argv(toy, {**models, "teacher_en": stranger}, tmp_path / "o")
+    with pytest.raises(UserError, match="teacher teacher_en knows sadness, joy, neutral, the stud"):
+        teacher_logits.main([*argv, "--emotions", str(tmp_path / "emotions")])
+
+
+def test_a_copy_speaks_of_what_the_teacher_has_heard(toy, models, tmp_path):
+    some = sorted(toy.records["train"])[::3]
+    write_map(tmp_path / "keys", dict.fromkeys(some, "x"))
+    path = shutil.copytree(models["teacher_fi"], tmp_path / "fi", symlinks=True)
+    state = torch.load(path / "valid.uar.best.pth")
+    state["layer_weighting.weight"] += torch.tensor([2.0, -2.0])
+    torch.save(state, path / "1epoch.pth")
+    models = {**models, "teacher_fi": path}
+    copy = f"{path},{tmp_path}/keys,{toy.folder}/feats.scp,kaldi_ark"
+    argv = teacher_argv(toy, models, tmp_path / "o")
+    teacher_logits.main([*argv, "--embeddings", "true", "--copy", f"teacher_en,{copy}"])
+    teacher_logits.main([*argv[:1], str(tmp_path / "p"), *argv[2:]])
+    cache, plain = (read_ark(tmp_path / x / "logits.scp") for x in ("o", "p"))
+    vectors = read_ark(tmp_path / "o" / "embeddings.scp")
+    for utt in toy.feats:
+        en, fi = plain[utt]
+        np.testing.assert_allclose(cache[utt], [fi if utt in some else en, fi], atol=1e-6)
+        assert np.allclose(*vectors[utt], atol=1e-6) == (utt in some)
+
+
+def test_a_copy_for_utterances_that_are_not_there(toy, models, tmp_path):
+    write_map(tmp_path / "keys", {"nobody": "x"})
+    argv = teacher_argv(toy, models, tmp_path / "o")
+    argv += ["--copy", f"teacher_en,/d,{tmp_path}/keys,{toy.folder}/feats.scp,kaldi_ark"]
+    with pytest.raises(UserError, match="--copy teacher_en,.*: nobody is in none of --keys"):
+        teacher_logits.main(argv)
+
+
+def test_a_copy_that_knows_other_emotions(toy, models, stranger, tmp_path):
+    argv = teacher_argv(toy, models, tmp_path / "o")
+    keys, speech = toy.folder / "train" / "utt2emotion", f"{toy.folder}/feats.scp,kaldi_ark"
+    argv += ["--copy", f"teacher_en,{stranger},{keys},{speech}"]
+    argv += ["--emotions", f"{toy.folder}/emotions"]
+    with pytest.raises(UserError, match="--copy .*stranger: knows other emotions than teacher_en"):
+        teacher_logits.main(argv)
+
+
+def test_embeddings_are_what_the_heads_see(toy, models, tmp_path):
+    teacher_logits.main([*teacher_argv(toy, models, tmp_path), "--embeddings", "true"])
+    vectors, logits = (read_ark(tmp_path / f"{x}.scp") for x in ("embeddings", "logits"))
+    assert vectors.keys() == logits.keys()
+    for k, name in enumerate(models):
+        model, _ = load_model(models[name])
+        for utt in toy.feats:
+            assert vectors[utt].shape == (2, 5)
+            said = model.head(torch.from_numpy(vectors[utt][k]))
+            np.testing.assert_allclose(said.detach(), logits[utt][k], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def waves(toy, tmp_path_factory) -> Path:
+    """wav.scp with noise for every utterance of the toy."""
+    folder, paths = tmp_path_factory.mktemp("waves"), {}
+    rng = np.random.default_rng(0)
+    for utt in sorted(toy.feats):
+        paths[utt] = str(folder / f"{utt}.wav")
+        soundfile.write(paths[utt], 0.1 * rng.normal(size=rng.integers(3000, 5000)), 16000)
+    write_map(folder / "wav.scp", paths)
+    return folder / "wav.scp"
+
+
+@pytest.fixture(scope="module")
+def external(models, tmp_path_factory) -> Path:
+    """A teacher on another upstream than the stored features."""
+    folder = tmp_path_factory.mktemp("external")
+    config = yaml.safe_load((models["teacher_en"] / "config.yaml").read_text())
+    config.update(frontend_conf={"upstream": "fbank_no_cmvn"}, normalize=None)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    model = SERTask.build_model(argparse.Namespace(**config))
+    torch.save(model.state_dict(), folder / "valid.uar.best.pth")
+    return folder
+
+
+@pytest.mark.parametrize("form", ["folder", "zip", "pth"])
+def test_a_teacher_that_hears_waveforms(toy, models, waves, external, form, tmp_path):
+    path = {"folder": external, "pth": external / "valid.uar.best.pth"}.get(form)
+    if form == "zip":
+        path = tmp_path / "packed.zip"
+        pack(
+            files={"ser_model_file": str(external / "valid.uar.best.pth")},
+            yaml_files={"ser_train_config": str(external / "config.yaml")},
+            option=[],
+            outpath=path,
+        )
+    argv = teacher_argv(toy, models, tmp_path / "o")
+    argv += ["--external", f"x,all,{path}", "--wav", str(waves), "--wav", str(waves)]
+    teacher_logits.main(argv)
+    assert (tmp_path / "o" / "teachers").read_text().endswith("teacher_fi fi\nx all\n")
+    cache = read_ark(tmp_path / "o" / "logits.scp")
+    model, args = load_model(external)
+    keys = toy.folder / "dev" / "utt2emotion"
+    for utt, logits in logits_of(model, args, (str(waves), "sound"), keys):
+        np.testing.assert_allclose(cache[utt][2], logits, atol=1e-6)
+    plain = logits_by_python(toy, models["teacher_en"], "dev")
+    np.testing.assert_allclose(cache[utt][0], plain[utt], atol=1e-6)
+
+
+def test_embeddings_of_two_sizes(toy, models, waves, external, tmp_path):
+    argv = teacher_argv(toy, models, tmp_path / "o")
+    argv += ["--external", f"x,en,{external}", "--wav", str(waves), "--wav", str(waves)]
+    with pytest.raises(UserError, match="teacher x has vectors of another size than teacher_en"):
+        teacher_logits.main([*argv, "--embeddings", "true"])
+
+
+def test_stored_features_of_another_upstream(toy, models, external, tmp_path):
+    argv = teacher_argv(toy, {**models, "teacher_fi": external}, tmp_path / "o")
+    with pytest.raises(UserError, match="this model does not hear the stored features .*external"):
+        teacher_logits.main(argv)
 
 
 def test_relevance_is_the_uar_on_each_language_of_the_development_set(toy, models, tmp_path):

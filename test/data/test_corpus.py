@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from espnet_mtkd.data.corpus import Utterance, find_audio, match_name, prepare
@@ -37,6 +40,21 @@ def test_prepare_writes_what_it_was_given_in_any_order(tmp_path, make):
         "text": "toy_a_1 Hello there\n",
     }
     assert DataDir.load(tmp_path / "a").languages == ["en", "fi"]
+
+
+@pytest.mark.parametrize("name", [b"\xff.wav", b"a\nb.wav", b"a|b.wav", b" a.wav ", b"a\r.WAV"])
+def test_a_path_that_a_line_cannot_hold_is_reached_through_a_link(tmp_path, name):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    path.write_bytes(b"audio")
+    for _ in range(2):  # again over what is there
+        prepare("toy", [Utterance("toy_a_1", "toy_a", path, "joy", "en")], tmp_path / "out")
+        held = DataDir.load(tmp_path / "out").wav_scp["toy_a_1"]
+        assert Path(held).parent == tmp_path / "out" / "links"
+        assert Path(held).read_bytes() == b"audio"
+    path.rename(tmp_path / "plain.wav")
+    plain = Utterance("toy_a_1", "toy_a", tmp_path / "plain.wav", "joy", "en")
+    prepare("toy", [plain], tmp_path / "out")
+    assert not (tmp_path / "out" / "links").exists()
 
 
 def test_agreement_goes_to_a_file_of_its_own(tmp_path, make):

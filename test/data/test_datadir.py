@@ -87,6 +87,14 @@ def test_read_map_names_file_and_line(tmp_path, content, message):
         read_map(tmp_path / "m")
 
 
+@pytest.mark.parametrize("value", ["", " a", "a\n", "a\rb", "\udcff.wav"])
+def test_write_map_refuses_what_it_could_not_read(tmp_path, value):
+    with pytest.raises(UserError) as caught:
+        write_map(tmp_path / "m", {"a": "1", "b": value})
+    assert str(caught.value) == f"{tmp_path}/m: the value {value!r} of 'b' does not fit on a line"
+    assert not list(tmp_path.iterdir())
+
+
 def test_read_map_takes_tabs_windows_lines_and_no_last_newline(tmp_path):
     (tmp_path / "m").write_bytes(b"a\t1 2\r\nb  3")
     assert read_map(tmp_path / "m") == {"a": "1 2", "b": "3"}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,3 +151,98 @@ def make_exp(tmp_path: Path) -> Callable[..., Path]:
         return make_experiment(tmp_path, **options)
 
     return make
+
+
+# A benchmark of upstreams: the reference of each utterance by corpus, fold and speaker.
+CLASSES = ["anger", "joy", "neutral"]
+REFERENCES = {
+    "toy": {"1": {"s1": [0, 1, 2], "s2": [0, 1, 1]}, "2": {"s3": [2, 2, 0], "s4": [1, 0, 2]}},
+    "doll": {"1": {"t1": [0, 1], "t2": [1, 2]}, "2": {"t3": [2, 0]}},
+}
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def _predictions(corpus: str, fold: str, wrong: int) -> str:
+    """All right but the first ``wrong`` utterances, which are taken for the next class."""
+    lines = ["\t".join(["utt_id", "spk_id", "lang", "corpus", "ref"])]
+    lines[0] += "".join(f"\tlogit_{emotion}" for emotion in CLASSES)
+    number = 0
+    for speaker, references in REFERENCES[corpus][fold].items():
+        for ref in references:
+            hyp = (ref + 1) % 3 if number < wrong else ref
+            logits = [str(2.0 * (c == hyp)) for c in range(3)]
+            cells = [f"{speaker}_{number:02d}", speaker, "en", corpus, CLASSES[ref], *logits]
+            lines.append("\t".join(cells))
+            number += 1
+    return "\n".join(lines) + "\n"
+
+
+def _make_upstreams(
+    root: Path, wrong: Mapping[str, Mapping[int, int]], layers: str = "all"
+) -> dict[str, Any]:
+    """Write all files of a benchmark of upstreams and return its description.
+
+    Args:
+        root: where.
+        wrong: wrong utterances of each fold, by upstream and seed.
+        layers: ``each`` for predictions of two single layers, the second one without mistakes.
+    """
+    corpora = {}
+    for corpus, folds in REFERENCES.items():
+        folder = root / "folds" / corpus
+        _write(folder / "emotions", "\n".join(CLASSES) + "\n")
+        _write(folder / "languages", "en\n")
+        for fold, speakers in folds.items():
+            others = {s for f, named in folds.items() if f != fold for s in named}
+            if corpus == "doll":
+                others = others | {*speakers}  # speakers on both sides
+            for side, names in (("train", others), ("test", speakers)):
+                text = "".join(f"{s}_x {s}\n" for s in sorted(names))
+                _write(folder / f"fold_{fold}" / side / "utt2spk", text)
+        corpora[corpus] = {"folds_dir": str(folder)}
+    upstreams = []
+    for label, by_seed in wrong.items():
+        cells = {}
+        for corpus, folds in REFERENCES.items():
+            features = root / "feats" / label / corpus
+            facts = {"num_layers": 3, "num_params": 1_500_000}
+            _write(features / "info.json", json.dumps({"frontend_conf": facts}))
+            costs = dict(cpu_seconds=1.0, audio_seconds=50.0, peak_memory=7e8)
+            if corpus == "doll":
+                costs = dict(cpu_seconds=3.0, audio_seconds=150.0, peak_memory=9e8)
+            costs |= dict(feature_bytes=2e6, checkpoint_bytes=6_000_000)
+            _write(features / "costs.json", json.dumps(costs))
+            runs = []
+            for fold in folds:
+                for seed, mistakes in by_seed.items():
+                    run = root / "exp" / label / corpus / fold / str(seed)
+                    for layer, bad in {"layer_0": mistakes, "layer_1": 0, "": mistakes}.items():
+                        if (layer != "") == (layers == "each"):
+                            _write(run / layer / "test.tsv", _predictions(corpus, fold, bad))
+                            info: dict[str, Any] = {"train_seconds": 0.5}
+                            info["layer_weights"] = [1.0] if layer else [0.2, 0.3, 0.5]
+                            _write(run / layer / "info.json", json.dumps(info))
+                    runs.append([fold, seed, str(run)])
+            cells[corpus] = {"features": str(features), "runs": runs}
+        facts = {"label": label, "name": "mfcc", "path": "", "pooling": "mean", "mode": "frozen"}
+        upstreams.append({**facts, "config": "", "corpora": cells})
+    return {
+        "corpora": corpora,
+        "upstreams": upstreams,
+        "synthetic": False,
+        "probe": {"head": "mlp"},
+        "layers": layers,
+        "labels": "full",
+        "protocol": "si",
+        "seeds": [0, 1],
+    }
+
+
+@pytest.fixture(scope="session")
+def make_upstreams() -> Callable[..., dict[str, Any]]:
+    """Maker of a benchmark of upstreams as stage 11 leaves it."""
+    return _make_upstreams

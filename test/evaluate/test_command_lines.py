@@ -74,8 +74,12 @@ def test_score_then_report(make_exp, capsys):
     assert "Made from the synthetic corpus mini_ser: for trying and testing, not for claims" in text
     assert "./run.sh --seeds '0 1' --systems \"ft kd mtkd\"" in text
     assert "No shared <utterance>." in text
-    for title in ("Held-out languages", "Teacher weights over training", "Split audit"):
+    for title in (
+        *("Held-out languages", "Reliability", "Teacher weights over training", "Training"),
+        *("Map of the test utterances", "Hardest utterances", "Split audit"),
+    ):
         assert title in text
+    assert "No vectors were stored" in text and "<audio" not in html
     value = results["test"]["rows"]["mtkd"]["macro"]["uar"]["value"]
     assert f"mtkd {100 * value:.1f} [" in html  # In the description of the bars.
     assert not list(expdir.glob(".*"))

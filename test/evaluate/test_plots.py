@@ -14,6 +14,8 @@ def _drawings():
         plots.bars("first", "UAR of systems", ROWS, 0.25),
         plots.lines("second", "weights", many, "mean weight", limits=(0, 1)),
         plots.lines("third", "one epoch", {"a": ([1], [0.5]), "b": ([], [])}, "loss"),
+        plots.reliability("fourth", "sure", {"a": ([0.5, 0.9], [0.4, 1.0], [3, 40])}),
+        plots.scatter("fifth", "map", [(0, 1), (2, 3), (4, 5)], [0, 1, 0], ["x", "y"]),
     ]
 
 
@@ -51,3 +53,19 @@ def test_the_same_values_draw_the_same_picture():
 def test_lines_are_told_apart_without_colour():
     dashes = [plots.series_style(i)[1] for i in range(4)]
     assert len(set(dashes)) == 4
+
+
+def test_groups_of_a_map_are_told_apart_without_colour():
+    names = [str(i) for i in range(12)]
+    svg = plots.scatter("map", "", [(i, i) for i in range(12)], list(range(12)), names)
+    looks = re.findall(r'<use xlink:href="#([^"]+)"[^>]*style="fill: ([^;"]+)', svg)
+    assert len({(shape, colour) for shape, colour in looks}) == 12
+    assert len({shape for shape, _ in looks}) > 8
+
+
+def test_a_legend_shows_the_lines_as_they_are_drawn():
+    html = plots.legend(["a", "b"])
+    assert re.findall(r'stroke="var\((--series\d)\)"[^>]*stroke-dasharray="([^"]*)"', html) == [
+        ("--series0", ""),
+        ("--series1", "7 4"),
+    ]

@@ -1,6 +1,7 @@
 """Scores of a made-up experiment against a slow computation with pandas, loops and scikit-learn."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -267,3 +268,53 @@ def test_language_without_test_utterances(make_exp):
         _edit(path, lambda t: "\n".join(x for x in t.splitlines() if "\tfi\t" not in x) + "\n")
     with pytest.raises(UserError, match="no utterance of language fi in any fold"):
         _score(expdir)
+
+
+# ---- languages that are left out, and pairs of systems -----------------------------------------
+
+
+def leave_out(expdir: Path) -> None:
+    """Models without a language say of it what the models with it say of another system."""
+    facts = json.loads((expdir / "experiment.json").read_text())
+    facts["left_out"] = facts["languages"]
+    (expdir / "experiment.json").write_text(json.dumps(facts))
+    swapped = dict(zip(facts["systems"], reversed(facts["systems"]), strict=True))
+    for folder in expdir.glob("fold_*/seed_*"):
+        for language in facts["languages"]:
+            for system, other in swapped.items():
+                header, *lines = (folder / other / "test.tsv").read_text().splitlines()
+                kept = [line for line in lines if line.split("\t")[2] == language]
+                target = folder / f"without_{language}" / system / "test.tsv"
+                target.parent.mkdir(parents=True)
+                target.write_text("\n".join([header, *kept]) + "\n")
+
+
+def test_left_out_languages_are_scored_on_models_without_them(make_exp):
+    expdir = make_exp()
+    leave_out(expdir)
+    results = _score(expdir)
+    test, left_out = results["test"], results["left_out"]
+    assert left_out["data"] == test["data"] and left_out["runs"] == test["runs"]
+    for system, other in (("ft", "mtkd"), ("kd", "kd"), ("mtkd", "ft")):
+        for key in ("languages", "macro", "runs", "confusion"):
+            assert left_out["rows"][system][key] == test["rows"][other][key]
+    assert not any(row["kind"] == "teacher" for row in left_out["rows"].values())
+
+
+def test_left_out_predictions_that_are_missing(make_exp):
+    expdir = make_exp()
+    leave_out(expdir)
+    (expdir / "fold_1/seed_0/without_fi/kd/test.tsv").unlink()
+    with pytest.raises(UserError, match="without_fi/kd/test.tsv: no predictions; make them"):
+        score(read_experiment(expdir))
+
+
+def test_pairs_agree_with_the_differences_to_the_baseline(make_exp):
+    test = _score(make_exp())["test"]
+    for system in ("kd", "mtkd"):
+        macro = test["rows"][system]["difference"]["macro"]
+        assert test["pairs"][system]["ft"] == macro
+        back = test["pairs"]["ft"][system]
+        assert back["value"] == pytest.approx(-macro["value"])
+        assert (back["low"], back["high"]) == pytest.approx((-macro["high"], -macro["low"]))
+    assert set(test["pairs"]["mtkd"]) == {"ft", "kd"}

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from espnet_mtkd.data.datadir import read_map
+from espnet_mtkd.data.labels import HIDDEN
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -92,8 +96,9 @@ def test_packed_student_gives_the_logits_of_stage_8(finished, tmp_path):
         line.split(" ", 1)
         for line in (folder / "dump/raw/mini_ser/wav.scp").read_text().splitlines()
     )
-    found = recognizer(folder / wavs[row["utt_id"]])
-    expected = softmax([float(row[f"logit_{emotion}"]) for emotion in found])
+    found = recognizer(folder / wavs[row["utt_id"]]).probabilities
+    logits = np.array([float(row[f"logit_{emotion}"]) for emotion in found])
+    expected = softmax(logits / recognizer.temperature)
     assert list(found.values()) == pytest.approx(list(expected), abs=1e-5)
 
 
@@ -155,3 +160,57 @@ def test_help_lists_stages_and_options(tmp_path):
     assert done.returncode == 0
     for word in ("Stages:", "report.html", "--corpora", "--student_config", "--ngpu"):
         assert word in done.stdout
+
+
+# ---- other ways to teach ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Path:
+    """A folder with the data, which experiments share."""
+    path = tmp_path_factory.mktemp("variants")
+    done = run(path, *TINY, "--stop_stage", "4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return path
+
+
+def results_of(folder: Path, expdir: str, *options: str) -> dict:
+    done = run(folder, *TINY, *options, "--expdir", expdir, "--stop_stage", "9")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads((folder / expdir / "results.json").read_text())
+
+
+def test_small_students_few_labels_views_and_left_out_languages(shared):
+    results = results_of(
+        shared,
+        "exp_small",
+        *("--systems", "ft kd mtkd", "--student_mode", "own"),
+        *("--student_config", "conf/train_conv_300k.yaml"),
+        *("--labelled_share", "0.5", "--views", "1", "--leave_one_language_out", "true"),
+    )
+    assert set(results["left_out"]["rows"]) == {"majority", "teacher_all", "ft", "kd", "mtkd"}
+    assert list(results["left_out"]["data"]) == ["en", "fi", "fr"]
+    rows = results["test"]["rows"]
+    assert (
+        rows["mtkd"]["num_params"] == rows["ft"]["num_params"] != rows["teacher_all"]["num_params"]
+    )
+    fold = next((shared / "dump/folds").glob("*_0.5_views1/fold_1"))
+    every, few = (read_map(fold / name / "utt2emotion") for name in ("train_all", "train"))
+    assert {utt for utt, emotion in every.items() if emotion != HIDDEN} == set(few)
+    assert sum("-view1" in utt for utt in every) == len(every) / 2
+
+
+def test_cross_fitted_soup_of_specialists_with_features_and_a_gate(shared):
+    results = results_of(
+        shared,
+        "exp_soup",
+        *("--systems", "ft kd mtkd_learned mtkd_features", "--seeds", "0 1"),
+        *("--teacher_init", "multilingual", "--teacher_ensemble", "soup", "--crossfit", "2"),
+    )
+    assert set(results["test"]["pairs"]) == {"ft", "kd", "mtkd_learned", "mtkd_features"}
+    weights = {}
+    for name in ("mtkd_learned", "mtkd_features"):
+        path = shared / "exp_soup/fold_1/seed_1" / name / "history.json"
+        weights[name] = json.loads(path.read_text())["2"]["train"]
+    assert weights["mtkd_features"]["weight_fi_teacher_fi"] == pytest.approx(1.0)
+    assert 0 < weights["mtkd_learned"]["weight_fi_teacher_en"] < 1
