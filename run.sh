@@ -62,6 +62,7 @@ teacher_args=""         # More ESPnet options for the teachers, e.g. "--max_epoc
 student_args=""         # More ESPnet options for the students.
 benchmark_config=""     # Upstreams to compare in stage 11, e.g. whisper: a file in conf/benchmark/.
 pack_system=""          # Student to pack; default: mtkd, or else the last of --systems.
+upload_repo=""          # user/name on the Hugging Face hub, for stage 13.
 
 stages() {
     cat <<'EOF'
@@ -72,13 +73,15 @@ Stages:
    4  features of a frozen upstream         10  report: report.html
    5  train the teachers                    11  compare upstreams (--benchmark_config)
    6  logits of the teachers                12  pack a student
-                                            13  (upload, to come)
+                                            13  upload it to a hub (--upload_repo)
 EOF
 }
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 usage() {
     printf 'Usage: %s [--option value ...]\n\n' "./${0##*/}"
     stages
+    printf '\nWith --verify nothing is made: the finished experiment in --expdir is checked against\n'
+    printf 'its stamps, and what was altered is named.\n'
     printf '\nOptions, with their defaults:\n'
     # The lines above are the list.
     sed -nE '/^# General/,/^stages/{
@@ -88,11 +91,17 @@ usage() {
 }
 
 # The same lines are the list of the options.
+verify=false
 options=" $(sed -nE '/^# General/,/^stages/s/^([a-z_]+)=.*/\1/p' "${here}/run.sh" | tr '\n' ' ')"
 while [ $# -gt 0 ]; do
     name=${1#--}
     case $1 in
         --help | -h) usage && exit 0 ;;
+        --verify)
+            verify=true
+            shift
+            continue
+            ;;
         --*) ;;
         *) echo "error: '$1' is not an option; ./run.sh --help lists them" >&2 && exit 1 ;;
     esac
@@ -123,6 +132,11 @@ done
 if [ -e db.sh ]; then . ./db.sh; else . "${here}/db.sh"; fi
 : "${nj:=$(getconf _NPROCESSORS_ONLN)}"
 
+if ${verify}; then
+    python -m espnet_mtkd.bin.verify --expdir "${expdir}"
+    exit
+fi
+
 roots=()
 for corpus in ${corpora} ${heldout} ${unlabelled}; do
     variable=${corpus^^}
@@ -134,7 +148,7 @@ plan_options=("${roots[@]}" --nj "${nj}" --train_cmd="${train_cmd}" --cuda_cmd="
     --decode_cmd="${decode_cmd}" --command="${start_command}")
 for name in ${options}; do
     case ${name} in
-        stage | stop_stage | skip_* | nj | python | benchmark_config) ;; # not the plan's
+        stage | stop_stage | skip_* | nj | python | benchmark_config | upload_repo) ;; # not the plan's
         # In one word and with a blank, since a value may start with a dash.
         local_data_opts | *_args) plan_options+=("--${name}= ${!name}") ;;
         *) plan_options+=("--${name}" "${!name}") ;;
@@ -190,8 +204,15 @@ fi
 if due 12 "${skip_packing}"; then
     run_stage 12 "pack a student" "${expdir}/packed/"
 fi
-if [ "${stage}" -eq 13 ]; then
-    log "stage 13: upload is not there yet"
+if due 13 false; then
+    [ -n "${upload_repo}" ] || { echo "error: stage 13 needs --upload_repo user/name" >&2 && exit 1; }
+    # shellcheck disable=SC2206 # the star is a pattern
+    archives=("${expdir}"/packed/${pack_system:-*}.zip)
+    if [ ${#archives[@]} -ne 1 ] || [ ! -f "${archives[0]}" ]; then
+        echo "error: stage 13 needs one archive in ${expdir}/packed/; run stage 12, or name one with" \
+            "--pack_system" >&2 && exit 1
+    fi
+    python -m espnet_mtkd.bin.upload --archive "${archives[0]}" --repo "${upload_repo}"
 fi
 if due 9 "${skip_eval}"; then
     printf '\n%s\n' "${expdir}/RESULTS.md:"

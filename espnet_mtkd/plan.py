@@ -81,7 +81,8 @@ class Plan(TrainingPlan):
         """Stage 10: ``report.html``."""
         output = self.expdir / "report.html"
         argv = ["--expdir", str(self.expdir)]
-        return self._job("report", output, 10, argv, (self.scores,), "evaluation")
+        needs = (self.scores, *self.embeddings)
+        return self._job("report", output, 10, argv, needs, "evaluation")
 
     @cached_property
     def package(self) -> Job:
@@ -120,7 +121,7 @@ class Plan(TrainingPlan):
             5: lambda: self._trainings(5),
             6: lambda: self.all_logits,
             7: lambda: self._trainings(7),
-            8: lambda: self.predictions,
+            8: lambda: [*self.predictions, *self.embeddings],
             9: lambda: [self.scores],
             10: lambda: [self.report],
             12: lambda: [self.package],

@@ -416,6 +416,24 @@ class TrainingPlan(SetsPlan):
                     jobs.append(job)
         return jobs
 
+    @cached_property
+    def embeddings(self) -> list[Job]:
+        """Stage 8: for the report, what the first run's ft and default hear in its test set."""
+        run = self.runs[0]
+        names = [system.name for system in self.systems]
+        chosen = {"ft", "mtkd" if "mtkd" in names else names[-1]} & {*names}
+        jobs = []
+        for name in sorted(chosen):
+            model, test = self.models[run][name], run.sets / "test"
+            speech = self._speech(run, test, self.o.student_mode)
+            argv = ["--model_dir", str(model.output), "--data_dir", str(test)]
+            output = model.output / "test.npz"
+            argv += ["--speech", ",".join(speech), "--output", str(output)]
+            jobs.append(
+                self._job("embed", output, 8, argv, (model,), "training", cmd=self.o.decode_cmd)
+            )
+        return jobs
+
 
 def _with_needs(jobs: dict[Path, Job], stage: int) -> dict[Path, Job]:
     """Return the jobs of a stage and those of the same stage that they need, first ones first."""
