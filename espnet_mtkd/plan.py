@@ -61,6 +61,56 @@ class Plan(TrainingPlan):
         }
 
     @cached_property
+    def predictions(self) -> list[Job]:
+        """Stage 8: the logits of every model for dev, test and held-out utterances."""
+        jobs = []
+        for run, models in self.models.items():
+            sides = {side: run.sets / side for side in ("dev", "test")}
+            if self.heldout:
+                sides["heldout"] = self.sets.output / "heldout"
+            if run.without:
+                # Of the language that the run was without; teachers are in their own run.
+                sides = {"test": self.sets.output / f"fold_{run.fold}" / f"test_{run.without}"}
+                models = {system.name: models[system.name] for system in self.systems}
+            for name, model in models.items():
+                student = name in {system.name for system in self.systems}
+                mode = (student and self.o.student_mode) or self.o.upstream_mode
+                for side, data_set in sides.items():
+                    output = model.output / f"{side}.tsv"
+                    argv = ["--model_dir", str(model.output), "--data_dir", str(data_set)]
+                    argv += ["--speech", ",".join(self._speech(run, data_set, mode))]
+                    argv += ["--output", str(output)]
+                    job = self._job(
+                        "ser_inference",
+                        output,
+                        8,
+                        argv,
+                        (model,),
+                        "training",
+                        cmd=self.o.decode_cmd,
+                    )
+                    jobs.append(job)
+        return jobs
+
+    @cached_property
+    def embeddings(self) -> list[Job]:
+        """Stage 8: for the report, what the first run's ft and default hear in its test set."""
+        run = self.runs[0]
+        names = [system.name for system in self.systems]
+        chosen = {"ft", "mtkd" if "mtkd" in names else names[-1]} & {*names}
+        jobs = []
+        for name in sorted(chosen):
+            model, test = self.models[run][name], run.sets / "test"
+            speech = self._speech(run, test, self.o.student_mode)
+            argv = ["--model_dir", str(model.output), "--data_dir", str(test)]
+            output = model.output / "test.npz"
+            argv += ["--speech", ",".join(speech), "--output", str(output)]
+            jobs.append(
+                self._job("embed", output, 8, argv, (model,), "training", cmd=self.o.decode_cmd)
+            )
+        return jobs
+
+    @cached_property
     def scores(self) -> Job:
         """Stage 9: ``RESULTS.md`` and ``results.json``."""
         output = self.expdir / "RESULTS.md"

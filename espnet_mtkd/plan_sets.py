@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import Job
 from espnet_mtkd.plan_data import DataPlan
+
+
+@dataclass(frozen=True)
+class Run:
+    """A fold and a seed, with all that is trained on or without some of it.
+
+    Attributes:
+        place: folder of the run's models, below that of fold and seed; empty for the run itself,
+            ``part_K`` for cross-fitting, ``without_LANGUAGE``.
+        tree: the job that makes the training sets.
+    """
+
+    fold: str
+    seed: int
+    tree: Job = field(compare=False)
+    place: str = ""
+
+    @property
+    def without(self) -> str:
+        """The language that is left out, if one is."""
+        return self.place.partition("without_")[2]
+
+    @property
+    def sets(self) -> Path:
+        """Folder of the fold's data directories."""
+        return self.tree.output / f"fold_{self.fold}"
 
 
 class SetsPlan(DataPlan):
@@ -85,3 +113,17 @@ class SetsPlan(DataPlan):
         if not path.is_file():
             raise UserError(f"{path}: no such file; run with --stage 3 first")
         return path.read_text(encoding="utf-8").split()
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """All folds with all seeds."""
+        return [Run(fold, seed, self.sets) for fold in self.folds for seed in self.seeds]
+
+    @cached_property
+    def left_out(self) -> list[Run]:
+        """All folds with all seeds, without each language; with ``--leave_one_language_out``."""
+        return [
+            replace(run, tree=tree, place=f"without_{language}")
+            for language, tree in self.without.items()
+            for run in self.runs
+        ]

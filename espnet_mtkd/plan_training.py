@@ -1,10 +1,10 @@
-"""Stages 5 to 8 of the plan: teachers, their logits, students, predictions."""
+"""Stages 5 to 7 of the plan: teachers, their logits, students."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import yaml
 from espnet_mtkd.data.files import write_text
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import Job
-from espnet_mtkd.plan_sets import SetsPlan
+from espnet_mtkd.plan_sets import Run, SetsPlan
 from espnet_mtkd.systems import System, find_file, read_yaml
 
 # Training of a teacher that starts from the multilingual one, when that is trained with the second.
@@ -32,53 +32,13 @@ class Teacher:
     job: Job
 
 
-@dataclass(frozen=True)
-class Run:
-    """A fold and a seed, with all that is trained on or without some of it.
-
-    Attributes:
-        place: folder of the run's models, below that of fold and seed; empty for the run itself,
-            ``part_K`` for cross-fitting, ``without_LANGUAGE``.
-        tree: the job that makes the training sets.
-    """
-
-    fold: str
-    seed: int
-    tree: Job = field(compare=False)
-    place: str = ""
-
-    @property
-    def without(self) -> str:
-        """The language that is left out, if one is."""
-        return self.place.partition("without_")[2]
-
-    @property
-    def sets(self) -> Path:
-        """Folder of the fold's data directories."""
-        return self.tree.output / f"fold_{self.fold}"
-
-
 class TrainingPlan(SetsPlan):
-    """The jobs that train and run the models of an experiment."""
+    """The jobs that train the models of an experiment."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
         self._foundations: dict[Run, dict[str, Job]] = {}
         self._logits: dict[Path, Job] = {}
-
-    @cached_property
-    def runs(self) -> list[Run]:
-        """All folds with all seeds."""
-        return [Run(fold, seed, self.sets) for fold in self.folds for seed in self.seeds]
-
-    @cached_property
-    def left_out(self) -> list[Run]:
-        """All folds with all seeds, without each language; with ``--leave_one_language_out``."""
-        return [
-            replace(run, tree=tree, place=f"without_{language}")
-            for language, tree in self.without.items()
-            for run in self.runs
-        ]
 
     def _folder(self, run: Run) -> Path:
         return self.expdir / f"fold_{run.fold}" / f"seed_{run.seed}" / run.place
@@ -383,56 +343,6 @@ class TrainingPlan(SetsPlan):
         if self.upstream_path is not None:
             argv += ["--frontend_conf", f"path_or_url={self.upstream_path}"]
         return argv
-
-    @cached_property
-    def predictions(self) -> list[Job]:
-        """Stage 8: the logits of every model for dev, test and held-out utterances."""
-        jobs = []
-        for run, models in self.models.items():
-            sides = {side: run.sets / side for side in ("dev", "test")}
-            if self.heldout:
-                sides["heldout"] = self.sets.output / "heldout"
-            if run.without:
-                # Of the language that the run was without; teachers are in their own run.
-                sides = {"test": self.sets.output / f"fold_{run.fold}" / f"test_{run.without}"}
-                models = {system.name: models[system.name] for system in self.systems}
-            for name, model in models.items():
-                student = name in {system.name for system in self.systems}
-                mode = (student and self.o.student_mode) or self.o.upstream_mode
-                for side, data_set in sides.items():
-                    output = model.output / f"{side}.tsv"
-                    argv = ["--model_dir", str(model.output), "--data_dir", str(data_set)]
-                    argv += ["--speech", ",".join(self._speech(run, data_set, mode))]
-                    argv += ["--output", str(output)]
-                    job = self._job(
-                        "ser_inference",
-                        output,
-                        8,
-                        argv,
-                        (model,),
-                        "training",
-                        cmd=self.o.decode_cmd,
-                    )
-                    jobs.append(job)
-        return jobs
-
-    @cached_property
-    def embeddings(self) -> list[Job]:
-        """Stage 8: for the report, what the first run's ft and default hear in its test set."""
-        run = self.runs[0]
-        names = [system.name for system in self.systems]
-        chosen = {"ft", "mtkd" if "mtkd" in names else names[-1]} & {*names}
-        jobs = []
-        for name in sorted(chosen):
-            model, test = self.models[run][name], run.sets / "test"
-            speech = self._speech(run, test, self.o.student_mode)
-            argv = ["--model_dir", str(model.output), "--data_dir", str(test)]
-            output = model.output / "test.npz"
-            argv += ["--speech", ",".join(speech), "--output", str(output)]
-            jobs.append(
-                self._job("embed", output, 8, argv, (model,), "training", cmd=self.o.decode_cmd)
-            )
-        return jobs
 
 
 def _with_needs(jobs: dict[Path, Job], stage: int) -> dict[Path, Job]:
