@@ -1,7 +1,7 @@
 # make help lists the targets. Everything runs in .venv, or in the Python of MTKD_PYTHON.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format constraints clean
+.PHONY: help install test lint format docs constraints clean
 
 # Files of a test module stay in one process, which shares their fixtures.
 PYTEST_ARGS ?= -n 2 --dist loadfile
@@ -23,8 +23,15 @@ lint: install  ## ruff and shellcheck
 format: install  ## let ruff sort the imports and lay out the code
 	@$(RUN) ruff check --fix-only --quiet . && ruff format .
 
+docs: install  ## the documentation site: build/site/index.html
+	@$(RUN) python -c 'import material, mkdocstrings, latex2mathml' || \
+	    { echo "error: make docs needs the extra docs: pip install -e '.[docs]'" >&2; exit 1; }
+	@$(RUN) python -m espnet_mtkd.bin.list_options
+	@$(RUN) NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict
+	@echo "wrote build/site/index.html"
+
 constraints:  ## write the versions that are installed to tools/constraints.txt
-	@MTKD_PYTHON= tools/install.sh --extras mini,kaldiio,lora,test,dev
+	@MTKD_PYTHON= tools/install.sh --extras mini,kaldiio,lora,onnx,demo,docs,test,dev
 	@{ grep '^#' tools/constraints.txt; .venv/bin/python -m pip freeze --exclude-editable | \
 	    sed -E 's/\+[a-z0-9.]+$$//' | grep == | grep -vE '^(nvidia|cuda|triton)'; \
 	} >tools/constraints.new && mv tools/constraints.new tools/constraints.txt

