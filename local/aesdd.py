@@ -5,7 +5,7 @@ Numbers:   604 utterances, 6 speakers, 0.7 hours
 Labels:    anger disgust fear happiness sadness
 Protocols: si, emobox
 Source:    http://m3c.web.auth.gr/research/aesdd-speech-emotion-recognition/ (44.1 kHz WAV)
-Licence:   the publisher's terms (a copy elsewhere says CC BY 4.0; not verified)
+Licence:   the publisher calls it public and names no licence (a copy elsewhere: CC BY 4.0)
 Citation:  N. Vryzas, R. Kotsakis, A. Liatsou, C. Dimoulas, G. Kalliris: Speech Emotion Recognition
            for Performance Interaction. Journal of the Audio Engineering Society 66(6), 2018.
 

@@ -9,7 +9,7 @@ Licence:   the owner's terms
 Citation:  M. Airas, P. Alku: Emotions in Vowel Segments of Continuous Speech: Analysis of the
            Glottal Flow Using the Normalised Amplitude Quotient. Phonetica 63, 2006.
 
-Layout: labels.tsv and the audio files that it names (WAV or FLAC)
+Layout: labels.tsv, which you have to write, and the audio files that it names (WAV or FLAC)
           a line of labels.tsv: FILE tab SPEAKER tab LABEL, for example
           TIRE/passage_01.wav	TIRE	joy
 
@@ -40,7 +40,11 @@ def utterances(root: Path) -> Iterator[Utterance]:
     path = root / "labels.tsv"
     if not path.is_file():
         return
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8; save it as UTF-8") from None
+    for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
         fields = [field.strip() for field in line.split("\t")]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from omniio.kaldi import WriteHelper, kTwoByteAuto, load_mat
+from omniio.kaldi import ReadError, WriteHelper, kTwoByteAuto, load_mat
 
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.data.files import atomic_path
@@ -80,7 +80,7 @@ def _read_matrix(scp: str | Path, key: str, entry: str) -> np.ndarray:
         raise UserError(f"{scp}: {key}: {ark!r}: no such file")
     try:
         matrix = load_mat(entry)
-    except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
+    except (ReadError, OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
         raise UserError(f"{scp}: {key}: {entry}: no matrix can be read: {error}") from None
     if not isinstance(matrix, np.ndarray):
         raise UserError(f"{scp}: {key}: {entry}: not a matrix")

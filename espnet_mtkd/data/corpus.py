@@ -119,7 +119,8 @@ def prepare(name: str, utterances: Iterable[Utterance], out: Path) -> DataDir:
                 f"duplicate utterance id {utt.utt_id!r}: "
                 f"{data.wav_scp[utt.utt_id]} and {utt.wav}; keep one"
             )
-        if not utt.wav.is_file():
+        # A link that leads nowhere, or in a circle, is for stage 2 to list among its rejects.
+        if not utt.wav.is_file() and not utt.wav.is_symlink():
             raise UserError(f"{utt.wav}: no such file, for utterance {utt.utt_id!r}")
         if utt.gender and data.spk2gender.setdefault(utt.speaker, utt.gender) != utt.gender:
             raise UserError(f"{utt.wav}: speaker {utt.speaker!r} is m and f")

@@ -235,8 +235,9 @@ class DataDir:
         for utt, spk in self.utt2spk.items():
             check_ids(folder / "utt2spk", utt, spk)
         for utt, path in self.wav_scp.items():
-            if "|" in path:
-                raise UserError(f"{folder / 'wav.scp'}: {utt}: a pipe; give the path of a file")
+            if "|" in path or "\0" in path:
+                what = "a pipe" if "|" in path else "a null character"
+                raise UserError(f"{folder / 'wav.scp'}: {utt}: {what}; give the path of a file")
         for utt, lang in self.utt2lang.items():
             if not re.fullmatch("[a-z]{2}", lang):
                 raise UserError(

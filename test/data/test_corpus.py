@@ -57,6 +57,17 @@ def test_a_path_that_a_line_cannot_hold_is_reached_through_a_link(tmp_path, name
     assert not (tmp_path / "out" / "links").exists()
 
 
+def test_a_link_that_leads_nowhere_is_left_to_stage_2(tmp_path):
+    """Which lists what it rejects and counts it."""
+    loop = tmp_path / "a.wav"
+    loop.symlink_to(loop)
+    prepare("toy", [Utterance("toy_a_1", "toy_a", loop, "joy", "en")], tmp_path / "out")
+    assert DataDir.load(tmp_path / "out").wav_scp == {"toy_a_1": str(loop)}
+    gone = Utterance("toy_a_1", "toy_a", tmp_path / "b.wav", "joy", "en")
+    with pytest.raises(UserError, match=r"b\.wav: no such file, for utterance 'toy_a_1'"):
+        prepare("toy", [gone], tmp_path / "out")
+
+
 def test_agreement_goes_to_a_file_of_its_own(tmp_path, make):
     utterances = [make(agreement=2 / 3), make("toy_a_2", name="2.wav")]
     prepare("toy", utterances, tmp_path / "out")

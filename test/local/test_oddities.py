@@ -185,17 +185,20 @@ def test_mesd_kinds_of_voice_are_its_speakers(tmp_path, make, prepare):
         ("# x\nTIRE/a.wav\tTURE\tjoy\n", "labels.tsv:2: expected FILE tab"),
         ("TIRE/a.wav\tTIRE\tlove\n", "labels.tsv:1: unknown label 'love'; known: anger joy"),
         ("TIRE/b.wav\tTIRE\tjoy\n", "TIRE/b.wav: no such file"),
+        ("TIRE/\udce4.wav\tTIRE\tjoy\n", "labels.tsv: not UTF-8; save it as UTF-8"),
     ],
 )
 def test_fesc_wrong_tables(tmp_path, make, fail, table, message):
     make(tmp_path / "in", ["TIRE/a"])
-    (tmp_path / "in" / "labels.tsv").write_text(table)
+    (tmp_path / "in" / "labels.tsv").write_text(table, "utf-8", "surrogateescape")
     assert message in fail("fesc")
 
 
 def test_fesc_without_its_table_says_what_is_missing(tmp_path, make, fail):
     make(tmp_path / "in", ["TIRE/a"])
-    assert "the folder that holds labels.tsv and the audio files" in fail("fesc")
+    assert "the folder that holds labels.tsv, which you have to write, and the audio" in fail(
+        "fesc"
+    )
 
 
 def test_nemo_disagrees_with_its_table(tmp_path, make, fail):
