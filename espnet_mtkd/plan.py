@@ -145,7 +145,7 @@ class Plan(TrainingPlan):
         output = self.expdir / "packed" / f"{name}.zip"
         argv = ["--model_dir", str(models[name].output), "--expdir", str(self.expdir)]
         argv += ["--output", str(output)]
-        return self._job("pack", output, 12, argv, (models[name], self.scores), "training")
+        return self._job("pack", output, 12, argv, (models[name], self.scores), "packing")
 
     def _folds(self) -> list[Job]:
         made = [self.split] if self.sets is self.split else [self.split, self.sets]

@@ -26,6 +26,7 @@ CODE = {
     ),
     "training": (PACKAGE / "models", PACKAGE / "tasks", PACKAGE / "distill"),
     "evaluation": (PACKAGE / "evaluate",),
+    "packing": (PACKAGE / "models", PACKAGE / "use", PACKAGE / "evaluate"),
 }
 PACKAGES = ("espnet", "espnet-s3prl", "torch")
 MODES = ("frozen", "finetune", "lora")  # of an upstream; a student may have an encoder of its own

@@ -215,6 +215,7 @@ class TrainedModels:
             "fbank": dict(upstream="fbank"),
             "fbank_no_cmvn": dict(upstream="fbank_no_cmvn"),
             "mfcc": dict(upstream="mfcc"),
+            "conv": dict(frontend="conv", channels=[8, 8], kernels=[3, 3], strides=[2, 1]),
             "whisper": dict(upstream="hf_whisper_custom", path="whisper"),
             "whisper_tuned": dict(upstream="hf_whisper_custom", path="whisper", mode="finetune"),
             "wav2vec2": dict(upstream="hf_wav2vec2_custom", path="wav2vec2_layer", mode="finetune"),
@@ -242,7 +243,7 @@ class TrainedModels:
         folder.mkdir(parents=True)
         torch.manual_seed(11)
         conf = dict(self.kinds[kind])
-        path = conf.pop("path", None)
+        path, frontend = conf.pop("path", None), conf.pop("frontend", "s3prl")
         if path is not None:
             conf["path_or_url"] = str(self.checkpoints[path])
         config = dict(
@@ -251,7 +252,7 @@ class TrainedModels:
             output_dir=str(folder),
             layers=None,
             feats_info=None,
-            frontend="s3prl",
+            frontend=frontend,
             frontend_conf=conf,
             pooling=pooling,
             pooling_conf={},
@@ -300,7 +301,7 @@ class TrainedModels:
             folds=[1],
             num_folds=5,
             seeds=[0],
-            upstream=conf["upstream"],
+            upstream=conf.get("upstream", frontend),
             upstream_mode=conf.get("mode", "frozen"),
         )
         results = dict(experiment=experiment, test=dict(data={"en": {}}, rows={"ft": row}))

@@ -175,7 +175,7 @@ def test_what_is_written():
     ]
 
 
-@pytest.mark.parametrize("kind", ["fbank_no_cmvn", "whisper", "whisper_tuned", "hubert", "mfcc"])
+@pytest.mark.parametrize("kind", ["fbank_no_cmvn", "whisper", "whisper_tuned", "hubert", "conv"])
 def test_an_archive_where_its_upstream_never_was(trained, recordings, kind, tmp_path, monkeypatch):
     folder = trained(kind, lid_lambda=0.1)
     archive = trained.packed(kind, lid_lambda=0.1)

@@ -60,9 +60,9 @@ def portable_config(files: ModelFiles, folder: Path) -> dict[str, Any]:
     frontend = config["frontend_conf"]
     upstream = frontend.get("path_or_url")
     if upstream is None:
-        if frontend.get("upstream", WITHOUT_FILES[0]) not in WITHOUT_FILES:
+        if files.upstream not in (None, *WITHOUT_FILES):
             raise UserError(
-                f"{files.name}: upstream {frontend['upstream']} was loaded from the internet, so "
+                f"{files.name}: upstream {files.upstream} was loaded from the internet, so "
                 "there are no files to pack; train with --upstream_path"
             )
         return config

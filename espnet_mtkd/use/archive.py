@@ -49,6 +49,13 @@ class ModelFiles:
         """That calibrates the model; None where nobody fitted one."""
         return self.config.get("temperature")
 
+    @property
+    def upstream(self) -> str | None:
+        """Name of the S3PRL upstream; None for a student with an encoder of its own."""
+        if self.config.get("frontend", "s3prl") != "s3prl":
+            return None
+        return self.config["frontend_conf"].get("upstream", "fbank_no_cmvn")
+
 
 @contextmanager
 def open_model(model: str | Path) -> Iterator[ModelFiles]:
@@ -145,10 +152,9 @@ def read_packed(folder: Path, name: str) -> ModelFiles:
         if not is_safe(str(member)) or not (folder / str(member)).is_file():
             raise UserError(f"{name}: meta.yaml names {member}, which is not in the archive")
     files = read_files(folder / config, folder / parameters, name)
-    frontend = files.config["frontend_conf"]
-    upstream, path = frontend.get("upstream", WITHOUT_FILES[0]), frontend.get("path_or_url")
+    upstream, path = files.upstream, files.config["frontend_conf"].get("path_or_url")
     # A name or an address would be fetched from somewhere, an absolute path is another machine's.
-    if path is None and upstream not in WITHOUT_FILES:
+    if path is None and upstream not in (None, *WITHOUT_FILES):
         raise UserError(f"{name}: its upstream {upstream} is not in the archive")
     if path is not None:
         path = str(path)

@@ -47,7 +47,10 @@ def model_card(
         "language": experiment["languages"],
         "tags": ["espnet", "speech-emotion-recognition", "multilingual", "knowledge-distillation"],
     }
-    frontend = config["frontend_conf"]
+    upstream = "an encoder of its own, trained from nothing"
+    if config.get("frontend", "s3prl") == "s3prl":
+        upstream = config["frontend_conf"].get("upstream", "fbank_no_cmvn")
+        upstream += f", {config['frontend_conf'].get('mode', 'frozen')}; its own licence applies"
     calibration = results["test"]["rows"][name].get("calibration")
     lines = ["---", yaml.safe_dump(header, sort_keys=False).strip(), "---", ""]
     lines += [f"# {name}: speech emotion recognition in {', '.join(experiment['languages'])}", ""]
@@ -55,8 +58,7 @@ def model_card(
         lines += ["**Made from a synthetic corpus: for trying and testing, not for claims.**", ""]
     lines += [
         f"- Emotions: {', '.join(config['emotions'])} (label set {experiment['label_set']})",
-        f"- Upstream: {frontend.get('upstream', 'fbank_no_cmvn')}, {experiment['upstream_mode']}; "
-        "its own licence applies to it",
+        f"- Upstream: {upstream}",
         f"- This model: {run}, system `{name}`; temperature {config['temperature']:.3f}, fitted on "
         "the development set",
         "",

@@ -57,10 +57,10 @@ def exportable(files: ModelFiles) -> Network:
     network = load_network(files)
     if isinstance(network, Network):
         return network
-    name = files.config["frontend_conf"]["upstream"]
-    if name not in HUGGING_FACE:
+    if files.upstream not in HUGGING_FACE:
+        what = f"upstream {files.upstream}" if files.upstream else "an encoder of its own"
         raise UserError(
-            f"{files.name}: upstream {name} cannot be exported; those that can are fbank, "
+            f"{files.name}: {what} cannot be exported; upstreams that can are fbank, "
             f"fbank_no_cmvn, hf_whisper_custom, {', '.join(HUGGING_FACE)}"
         )
     return from_trained(network)

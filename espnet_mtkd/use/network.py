@@ -87,6 +87,8 @@ def build_network(
     Returns:
         None for what is not known here: another upstream, pooling or head, or adapters.
     """
+    if config.get("frontend", "s3prl") != "s3prl":
+        return None
     features = _features(config["frontend_conf"], folder, state)
     if features is None or config["head"] not in HEADS:
         return None

@@ -99,7 +99,8 @@ def trained_model(files: ModelFiles) -> TrainedModel:
     from espnet_mtkd.tasks.inference import load_model
 
     model, _ = load_model(files.config_file, files.parameters)
-    model.frontend._module()  # a frozen upstream now: its folder may be gone later
+    if model.frontend.mode == "frozen":
+        model.frontend._module()  # now: the upstream's folder may be gone later
     return TrainedModel(model.requires_grad_(False)).eval()
 
 

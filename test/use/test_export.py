@@ -100,7 +100,12 @@ def test_beside_the_archive(trained, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("kind", "argv", "message"),
     [
-        ("mfcc", ["--output", "x.onnx"], "upstream mfcc cannot be exported; those that can are"),
+        (
+            "mfcc",
+            ["--output", "x.onnx"],
+            "upstream mfcc cannot be exported; upstreams that can are",
+        ),
+        ("conv", ["--output", "x.onnx"], "an encoder of its own cannot be exported; upstreams"),
         ("fbank", ["--output", "x.bin"], "--output x.bin: must end in .onnx"),
     ],
 )

@@ -18,7 +18,7 @@ from espnet_mtkd.use.network import Network
 from espnet_mtkd.use.torch_backend import TorchBackend, TrainedModel, check_network, trained_model
 
 PLAIN = ["fbank", "fbank_no_cmvn", "whisper", "whisper_tuned"]
-OTHERS = ["mfcc", "hubert", "wav2vec2"]
+OTHERS = ["mfcc", "hubert", "wav2vec2", "conv"]
 
 
 def speech(samples: int, batch: int = 1) -> np.ndarray:
