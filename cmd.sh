@@ -4,13 +4,14 @@
 #   local   on this machine, with the project's own job runner (the default; needs nothing else)
 #   run     on this machine, with Kaldi's run.pl
 #   stdout  the same with the log on the terminal as well (stdout.pl)
-#   slurm   sbatch, by slurm.pl; settings in conf/slurm.conf
+#   slurm   sbatch, by slurm.pl; settings in conf/slurm.conf; where there is no slurm.pl: srun, by
+#           tools/srun.sh; settings in SRUN_OPTIONS
 #   sge     qsub, by queue.pl; settings in conf/queue.conf
 #   pbs     qsub of PBS, by pbs.pl; settings in conf/pbs.conf
 #   ssh     over ssh, by ssh.pl; the machines in .queue/machines
 #
-# All but `local` need Kaldi's or ESPnet's scripts: set KALDI_ROOT or ESPNET_ROOT to a checkout
-# (path.sh puts their utils on PATH). They share one form: <cmd>.pl [--mem 4G] [--gpu 1]
+# The others need Kaldi's or ESPnet's scripts: set KALDI_ROOT or ESPNET_ROOT to a checkout (path.sh
+# puts their utils on PATH). They share one form: <cmd>.pl [--mem 4G] [--gpu 1]
 # JOB=1:<nj> <log> <command>; see https://kaldi-asr.org/doc/queue.html. Options for every job go
 # behind the script's name below.
 
@@ -25,6 +26,10 @@ case ${cmd_backend} in
         return 1
         ;;
 esac
+if [ "${_script}" = slurm.pl ] && ! command -v slurm.pl >/dev/null &&
+    command -v srun >/dev/null; then
+    _script=${MAIN_ROOT:?source path.sh first}/tools/srun.sh
+fi
 if [ -n "${_script}" ] && ! command -v "${_script}" >/dev/null; then
     echo "error: cmd_backend=${cmd_backend} needs ${_script}, which is not on PATH:" \
         "set KALDI_ROOT or ESPNET_ROOT to a checkout that has it, or use cmd_backend=local" >&2

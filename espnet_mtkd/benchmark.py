@@ -47,7 +47,7 @@ class Candidate:
         label: its name in tables and folders.
         name: of the S3PRL upstream.
         path: its checkpoint; environment variables in it are replaced.
-        pooling: ``mean`` or ``stats``.
+        pooling: ``mean``, ``stats``, or ``last_frames`` for a probe with the head ``frames``.
         mode: ``frozen``, ``finetune`` or ``lora``.
         config: training of an upstream that is not frozen, ESPnet's options in YAML.
     """
@@ -192,7 +192,7 @@ class Benchmark:
                     runs += [(fold, seed, [self._probe(plan, fold, seed)]) for seed in plan.seeds]
             else:
                 plan.folds = self.folds(plan)
-                for run, jobs in plan.foundations.items():
+                for run, jobs in plan.models.items():
                     tests = [job for job in plan.predictions if job.needs == (jobs["ft"],)]
                     runs.append((run.fold, run.seed, [jobs["ft"], *tests]))
             models[label, corpus] = runs

@@ -15,7 +15,9 @@ import io
 import json
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.sharedctypes
 import os
+import resource
 import shlex
 import shutil
 import signal
@@ -27,7 +29,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple, NoReturn
+from typing import IO, Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -131,15 +133,17 @@ class Job:
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
 
-    def finish(self) -> None:
-        """Store what was made and from what."""
+    def finish(self, **costs: float) -> None:
+        """Store what was made, from what, and what it took."""
         outputs = self.stamp.list_files((self.output, *self.also))
-        self.stamp.write({"state": "done", "key": self.key, "outputs": outputs, **self.facts})
+        state = {"state": "done", "key": self.key, "stage": self.stage, "outputs": outputs}
+        self.stamp.write({**state, **self.facts, **costs})
 
 
 class _Running(NamedTuple):
     job: Job
     process: multiprocessing.Process
+    used: Any  # two shared numbers: seconds of CPU time, bytes of the largest process
     held: IO[str]
     start: float
 
@@ -175,28 +179,30 @@ def run_jobs(jobs: Sequence[Job], nj: int) -> int:
                 # Where two experiments share data, only one may make them; it dies with its holder.
                 held = lock(job.stamp.lock, f"{job.output}: another run is making it")
                 job.prepare()
-                process = _start(job)
-                running[process.sentinel] = _Running(job, process, held, time.monotonic())
+                process, used = _start(job)
+                running[process.sentinel] = _Running(job, process, used, held, time.monotonic())
                 pending.remove(job)
             for sentinel in multiprocessing.connection.wait(running):
-                job, process, held, start = running.pop(sentinel)
+                job, process, used, held, start = running.pop(sentinel)
                 process.join()
                 if process.exitcode != 0:
                     raise UserError(_complaint(job, process.exitcode))
                 if not job.made_all():
                     raise UserError(f"{job.output} was not made; see {job.log}")
-                job.finish()
+                seconds = time.monotonic() - start
+                cpu, peak = used
+                costs = {"seconds": round(seconds, 3), "cpu_seconds": round(cpu, 3)}
+                job.finish(**costs, peak_memory=int(peak))
                 held.close()
                 done += 1
                 progress.update()
-                seconds = time.monotonic() - start
                 tqdm.write(f"  [{done}/{total}] {job.output} ({seconds:.1f} s)", file=sys.stdout)
                 sys.stdout.flush()
     finally:
         progress.close()
-        for _, process, _, _ in running.values():
-            process.terminate()
-            process.join()
+        for other in running.values():
+            other.process.terminate()
+            other.process.join()
     return total
 
 
@@ -213,17 +219,17 @@ def _preload(jobs: Iterable[Job]) -> None:
             print(line, file=sys.stderr)
 
 
-def _start(job: Job) -> multiprocessing.Process:
+def _start(job: Job) -> tuple[multiprocessing.Process, Any]:
     # Forked, not spawned: torch, ESPnet and S3PRL take seconds to import.
-    process = multiprocessing.get_context("fork").Process(
-        target=_run, args=(job, os.getpid()), daemon=False
-    )
+    fork = multiprocessing.get_context("fork")
+    used = multiprocessing.sharedctypes.RawArray("d", 2)
+    process = fork.Process(target=_run, args=(job, os.getpid(), used), daemon=False)
     sys.stdout.flush()
     process.start()
-    return process
+    return process, used
 
 
-def _run(job: Job, parent: int) -> None:
+def _run(job: Job, parent: int, used: Any) -> None:
     """Run a job in a process of its own, with its output in its log."""
     die_with_parent(parent)
     os.register_at_fork(after_in_child=die_with_parent)
@@ -238,11 +244,12 @@ def _run(job: Job, parent: int) -> None:
     try:
         if job.cmd:
             front = [*shlex.split(job.cmd), str(job.cluster_log)]
-            _run_command([*front, sys.executable, *arguments])
-        if arguments[0] != "-m":
-            _run_command([sys.executable, *arguments])
-        sys.argv = list(arguments[1:])
-        importlib.import_module(arguments[1]).main(arguments[2:])
+            status = _run_command([*front, sys.executable, *arguments])
+        elif arguments[0] != "-m":
+            status = _run_command([sys.executable, *arguments])
+        else:
+            sys.argv = list(arguments[1:])
+            importlib.import_module(arguments[1]).main(arguments[2:])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 1
@@ -255,19 +262,22 @@ def _run(job: Job, parent: int) -> None:
         if isinstance(error, OSError) and (refusal := refused_by_system(error)):
             print(f"error: {refusal}", file=sys.stderr)
         status = 1
+    usage = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    used[0] = sum(u.ru_utime + u.ru_stime for u in usage)
+    used[1] = 1024 * max(u.ru_maxrss for u in usage)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # a forked child must not run what its parent registered for its own exit
 
 
-def _run_command(command: list[str]) -> NoReturn:
-    """Run a command, end it when this process is told to end, and exit as it does."""
+def _run_command(command: list[str]) -> int:
+    """Run a command, end it when this process is told to end, and return 1 if it failed."""
     process = subprocess.Popen(command, preexec_fn=partial(die_with_parent, os.getpid()))
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     status = process.wait()
     if status == -signal.SIGKILL:
         os.kill(os.getpid(), signal.SIGKILL)
-    os._exit(1 if status else 0)
+    return 1 if status else 0
 
 
 def _complaint(job: Job, exitcode: int) -> str:

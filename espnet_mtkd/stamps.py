@@ -118,6 +118,26 @@ def digest(path: Path) -> str:
     return sha.hexdigest()
 
 
+def costs(expdir: Path) -> dict[int, dict[str, float]]:
+    """Return what an experiment took, by stage: ``jobs``, ``seconds``, ``cpu_seconds``, memory.
+
+    Seconds are sums over the jobs; ``peak_memory`` is that of the largest process of the stage in
+    bytes, libraries included. What an option no longer asks for does not count.
+    """
+    found: dict[int, dict[str, float]] = {}
+    for stamp in _stamps(expdir):
+        state = stamp.read()
+        if "seconds" in state:
+            total = found.setdefault(
+                state["stage"], {"jobs": 0, "seconds": 0.0, "cpu_seconds": 0.0, "peak_memory": 0}
+            )
+            total["jobs"] += 1
+            for name in ("seconds", "cpu_seconds"):
+                total[name] = round(total[name] + state[name], 3)
+            total["peak_memory"] = max(total["peak_memory"], state["peak_memory"])
+    return dict(sorted(found.items()))
+
+
 def verify(expdir: Path) -> tuple[int, list[str]]:
     """Check the results of an experiment, and all that they were made from, against the stamps.
 
@@ -127,23 +147,28 @@ def verify(expdir: Path) -> tuple[int, list[str]]:
     Raises:
         UserError: there is no finished experiment.
     """
-    stamps = sorted(p for depth in ("", "*/") for p in expdir.glob(f"{depth}.stamps/*.json"))
-    if not stamps:
-        raise UserError(
-            f"{expdir}: no finished experiment, for there is no {expdir}/.stamps/*.json"
-        )
-    todo = [Stamp(path.parent.parent / path.stem) for path in stamps]
-    seen, complaints, compared = set(todo), [], 0
-    while todo:
-        stamp = todo.pop(0)
+    complaints, compared = [], 0
+    for stamp in _stamps(expdir):
         count, lines = _verify_one(stamp)
         compared += count
         complaints += lines
+    return compared, complaints
+
+
+def _stamps(expdir: Path) -> Iterator[Stamp]:
+    """Yield the stamps of an experiment's results and of all that they were made from."""
+    paths = sorted(p for depth in ("", "*/") for p in expdir.glob(f"{depth}.stamps/*.json"))
+    if not paths:
+        raise UserError(f"{expdir}: no finished experiment: no {expdir}/.stamps/*.json")
+    todo = [Stamp(path.parent.parent / path.stem) for path in paths]
+    seen = set(todo)
+    while todo:
+        stamp = todo.pop(0)
+        yield stamp
         for need in map(Stamp, map(Path, stamp.read().get("needs", {}))):
             if need not in seen:
                 seen.add(need)
                 todo.append(need)
-    return compared, complaints
 
 
 def _verify_one(stamp: Stamp) -> tuple[int, list[str]]:

@@ -13,7 +13,7 @@ from espnet_mtkd import stamps
 from espnet_mtkd.bin.verify import main
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import Job, run_jobs
-from espnet_mtkd.stamps import Stamp, verify
+from espnet_mtkd.stamps import Stamp, costs, verify
 
 SCRIPT = """
 import sys
@@ -173,3 +173,13 @@ def test_a_stamp_says_what_the_output_was_made_from(made):
     assert set(state["packages"]) == {"numpy"}
     assert json.loads(model.stamp.path.read_text())["state"] == "done"
     assert sys.executable not in json.dumps(state["inputs"])
+
+
+def test_costs_by_stage(made):
+    found = costs(made.exp)
+    assert list(found) == [1]
+    assert found[1]["jobs"] == 4
+    seconds = [job.stamp.read()["seconds"] for job in made.jobs()]
+    assert found[1]["seconds"] == pytest.approx(sum(seconds), abs=1e-3)
+    assert 0 < found[1]["cpu_seconds"]
+    assert found[1]["peak_memory"] > 5e6  # a Python needs more than 5 MB

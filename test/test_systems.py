@@ -30,6 +30,8 @@ def test_the_systems_of_the_design_are_there():
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_system_is_complete(name):
+    from espnet_mtkd.distill.features import FeatureLoss
+    from espnet_mtkd.distill.gate import Gate
     from espnet_mtkd.distill.loss import MultiTeacherLoss
     from espnet_mtkd.distill.weighting import WEIGHTINGS
     from espnet_mtkd.models.mtkd_model import SCHEDULES
@@ -46,10 +48,16 @@ def test_every_system_is_complete(name):
     weighting, weighting_conf = options.pop("weighting"), options.pop("weighting_conf", {})
     if weighting == "similarity":  # the plan knows where the file is
         weighting_conf["relevance"] = str(write("relevance", "a de 0.5\nb de 0.6\n"))
+    if weighting == "learned":
+        gate = Gate(["a", "b"], ["de"], [[0.0, 0.0]], [0.0, 0.0], 0.0, 0.0)
+        weighting_conf["gate"] = str(write("gate", gate.to_json()))
     WEIGHTINGS[weighting]([("a", "de"), ("b", "all")], ["de"], **weighting_conf)
     conf = options.pop("distill_conf")
     assert 0 < conf.pop("kd_lambda") < 1
     assert conf.pop("lambda_schedule", "constant") in SCHEDULES
+    if system.features:
+        assert conf.pop("feature_lambda") > 0
+        FeatureLoss(4, [4, 4], conf.pop("feature_loss"))
     MultiTeacherLoss(**conf)
     if weighting == "lid":
         assert model_conf.pop("lid_lambda") > 0

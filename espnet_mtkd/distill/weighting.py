@@ -175,7 +175,7 @@ class Similarity(_Tempered):
     Args:
         relevance: s as a file that stage 6 writes: a line for each teacher and language with the
             teacher's UAR on the development set of the language; or any file of this form, for
-            example with typological similarities.
+            example with typological similarities (``python -m espnet_mtkd.bin.typology``).
         tau: default 0.1: ten points of UAR make a factor of e.
     """
 

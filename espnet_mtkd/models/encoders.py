@@ -15,7 +15,6 @@ from espnet2.asr.encoder.conformer_encoder import ConformerEncoder as ESPnetConf
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
 from espnet2.asr.specaug.specaug import SpecAug
 from espnet2.layers.log_mel import LogMel
-from espnet2.legacy.nets.pytorch_backend.nets_utils import make_pad_mask
 
 from espnet_mtkd.data.audio import SAMPLE_RATE
 from espnet_mtkd.errors import UserError
@@ -151,7 +150,8 @@ class ConvEncoder(AbsFrontend):
         self, speech: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return log-mel filter banks (Batch, Frames, 80) and the valid frames."""
-        speech = speech.masked_fill(make_pad_mask(lengths, speech, 1), 0.0)
+        # Not ESPnet's make_pad_mask, which makes a matrix of samples by samples.
+        speech = speech * (torch.arange(speech.shape[1], device=speech.device) < lengths[:, None])
         # Around an utterance there is silence, whether it stands alone or not.
         speech = F.pad(speech, (N_FFT // 2, N_FFT // 2))
         spectrum = torch.stft(

