@@ -61,6 +61,8 @@ student_config=conf/train_frozen.yaml # Training of the students.
 teacher_args=""         # More ESPnet options for the teachers, e.g. "--max_epoch 50".
 student_args=""         # More ESPnet options for the students.
 benchmark_config=""     # Upstreams to compare in stage 11, e.g. whisper: a file in conf/benchmark/.
+benchmark_layers=all    # Their layers: all (weighted), each, or a number for one alone.
+benchmark_add=""        # One more upstream for the table, e.g. name=hf_hubert_custom,path=/models/hubert.
 pack_system=""          # Student to pack; default: mtkd, or else the last of --systems.
 upload_repo=""          # user/name on the Hugging Face hub, for stage 13.
 
@@ -148,7 +150,7 @@ plan_options=("${roots[@]}" --nj "${nj}" --train_cmd="${train_cmd}" --cuda_cmd="
     --decode_cmd="${decode_cmd}" --command="${start_command}")
 for name in ${options}; do
     case ${name} in
-        stage | stop_stage | skip_* | nj | python | benchmark_config | upload_repo) ;; # not the plan's
+        stage | stop_stage | skip_* | nj | python | benchmark_* | upload_repo) ;; # not the plan's
         # In one word and with a blank, since a value may start with a dash.
         local_data_opts | *_args) plan_options+=("--${name}= ${!name}") ;;
         *) plan_options+=("--${name}" "${!name}") ;;
@@ -159,6 +161,7 @@ run_stage() {
     log "stage $1: $2"
     if [ "$1" -eq 11 ]; then
         python -m espnet_mtkd.bin.benchmark_upstreams --benchmark_config "${benchmark_config}" \
+            --layers="${benchmark_layers}" ${benchmark_add:+--add "${benchmark_add}"} \
             "${plan_options[@]}"
     else
         python -m espnet_mtkd.bin.run_stage "$1" "${plan_options[@]}"

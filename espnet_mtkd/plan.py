@@ -71,7 +71,8 @@ class Plan(TrainingPlan):
             if run.without:
                 # Of the language that the run was without; teachers are in their own run.
                 sides = {"test": self.sets.output / f"fold_{run.fold}" / f"test_{run.without}"}
-                models = {system.name: models[system.name] for system in self.systems}
+                own = {f"teacher_{language}" for language in self.languages}
+                models = {name: job for name, job in models.items() if name not in own}
             for name, model in models.items():
                 student = name in {system.name for system in self.systems}
                 mode = (student and self.o.student_mode) or self.o.upstream_mode

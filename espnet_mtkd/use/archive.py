@@ -57,6 +57,10 @@ class ModelFiles:
         return self.config["frontend_conf"].get("upstream", "fbank_no_cmvn")
 
 
+# A text may be no YAML, make an impossible date or number, or be nested without end.
+NO_YAML = (yaml.YAMLError, ValueError, TypeError, RecursionError)
+
+
 @contextmanager
 def open_model(model: str | Path) -> Iterator[ModelFiles]:
     """Find the files of a model for as long as the block lasts.
@@ -123,7 +127,7 @@ def unpack(archive: Path, folder: Path) -> None:
             file.extractall(folder)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
         raise UserError(f"{archive}: no archive of a model, or a broken one: {error}") from None
-    except (OSError, RuntimeError) as error:  # zlib, passwords, a full disk
+    except (OSError, RuntimeError, ValueError) as error:  # zlib, passwords, a full disk
         raise UserError(f"{archive}: cannot be unpacked: {error}") from None
 
 
@@ -143,7 +147,7 @@ def read_packed(folder: Path, name: str) -> ModelFiles:
     try:
         meta = yaml.safe_load((folder / "meta.yaml").read_text(encoding="utf-8"))
         config, parameters = meta["yaml_files"][CONFIG], meta["files"][PARAMETERS]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, *NO_YAML, KeyError):
         raise UserError(
             f"{name}: no archive of a model, or a broken one: no meta.yaml that names {CONFIG} and "
             f"{PARAMETERS}"
@@ -174,7 +178,7 @@ def read_files(config_file: Path, parameters: Path, name: str) -> ModelFiles:
             raise UserError(f"{path}: no such file; has this model been trained (stages 5 and 7)?")
     try:
         config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError):
+    except NO_YAML:
         raise UserError(f"{name}: {config_file.name} is no YAML file") from None
     if not isinstance(config, dict) or not isinstance(config.get("frontend_conf"), dict):
         raise UserError(f"{name}: {config_file.name} is not the config of a classifier")

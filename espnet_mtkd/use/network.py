@@ -12,6 +12,8 @@ from espnet_mtkd.models.layers import LayerWeighting, Standardize
 from espnet_mtkd.use.features import STRIDE, FilterBanks, WhisperEncoder, load_whisper
 
 HEADS = {"linear": LinearHead, "mlp": MLPHead}
+# Of a checkpoint: what the features have, and what was for the training only.
+ELSEWHERE = ("frontend.", "weighting.", "feature_loss.")
 _IN_CHECKPOINT = "frontend.upstream.upstream.model."  # where a trained Whisper is
 
 
@@ -112,7 +114,7 @@ def build_network(
         language_head,
         None if duration is None else round(duration * 16000),
     )
-    own = {k: v for k, v in state.items() if not k.startswith(("frontend.", "weighting."))}
+    own = {k: v for k, v in state.items() if not k.startswith(ELSEWHERE)}
     missing, unexpected = network.load_state_dict(own, strict=False)
     missing = [key for key in missing if not key.startswith("features.")]
     if missing or unexpected:
@@ -126,7 +128,8 @@ def _features(
     name, mode = conf.get("upstream", "fbank_no_cmvn"), conf.get("mode", "frozen")
     if name in ("fbank", "fbank_no_cmvn"):
         return FilterBanks(normalize=name == "fbank")
-    if name == "hf_whisper_custom" and mode in ("frozen", "finetune"):
+    whole = conf.get("keep_layers") is None  # a slice runs through the original
+    if name == "hf_whisper_custom" and mode in ("frozen", "finetune") and whole:
         trained = {
             key.removeprefix(_IN_CHECKPOINT): value
             for key, value in state.items()

@@ -332,13 +332,14 @@ def external(models, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("form", ["folder", "zip", "pth"])
-def test_a_teacher_that_hears_waveforms(toy, models, waves, external, form, tmp_path):
+def test_a_teacher_that_hears_waveforms(toy, models, waves, external, form, tmp_path, monkeypatch):
     path = {"folder": external, "pth": external / "valid.uar.best.pth"}.get(form)
     if form == "zip":
         path = tmp_path / "packed.zip"
+        monkeypatch.chdir(external)  # members of the archive are named relative to it
         pack(
-            files={"ser_model_file": str(external / "valid.uar.best.pth")},
-            yaml_files={"ser_train_config": str(external / "config.yaml")},
+            files={"ser_model_file": "valid.uar.best.pth"},
+            yaml_files={"ser_train_config": "config.yaml"},
             option=[],
             outpath=path,
         )

@@ -60,7 +60,10 @@ def _watch(event: str, args: tuple[Any, ...]) -> None:
     elif event in PATHS or (event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
         path = args[0]
         if isinstance(path, (str, bytes, os.PathLike)):
-            where = Path(os.path.realpath(os.fsdecode(path)))
+            # Relative to a folder that is open, as shutil.rmtree does it.
+            opened = args[-1] if event in ("os.remove", "os.rmdir", "os.mkdir") else -1
+            base = os.readlink(f"/proc/self/fd/{opened}") if opened >= 0 else ""
+            where = Path(os.path.realpath(os.path.join(base, os.fsdecode(path))))
             if armed[0] not in (where, *where.parents) and where != Path(os.devnull):
                 complaint = f"{event} {where}"
     if complaint:
