@@ -16,6 +16,9 @@ from espnet_mtkd.evaluate.markdown import NONE, estimate, label, percent, probab
 from espnet_mtkd.evaluate.results import BASELINE, MAJORITY
 
 Results = Mapping[str, Any]
+# What a curve over the share of labels must not mix.
+SAME = ("teacher_init", "teacher_ensemble", "crossfit", "unlabelled", "views", "student_config")
+SAME += ("student_mode", "seeds", "folds")
 AGAINST = ("kd", "mtkd_uniform")  # beside the baseline: what a default has to beat
 
 
@@ -59,12 +62,18 @@ def _line(cells: list[str]) -> str:
 def curve(experiments: Mapping[str, Results], path: Path) -> bool:
     """Draw mean UAR over the share of labels, with intervals; whether there is more than one share.
 
+    Of the experiments those that differ in nothing else, as many as there are.
+
     Args:
         experiments: by name.
         path: SVG or PNG to write.
     """
-    points: dict[str, list[tuple[float, Mapping[str, float]]]] = {}
+    alike: dict[tuple[Any, ...], list[Results]] = {}
     for results in experiments.values():
+        facts = results["experiment"]
+        alike.setdefault(tuple(str(facts.get(name)) for name in SAME), []).append(results)
+    points: dict[str, list[tuple[float, Mapping[str, float]]]] = {}
+    for results in max(alike.values(), key=len, default=[]):
         share = results["experiment"].get("labelled_share", 1.0)
         for name, row in _systems(results).items():
             points.setdefault(name, []).append((100 * share, row["macro"]["uar"]))
