@@ -72,15 +72,17 @@ class Recipe:
         logs = (path for top in ("data", "dump", "exp") for path in _logs(self.run / top))
         return any(path.stat().st_mtime >= self.started for path in logs)
 
-    def wait_for_work(self, process: subprocess.Popen, stage: int) -> bool:
-        """Wait until a job of the stage has begun; False: the command ended without."""
-        while f"stage {stage}: " not in self.said.read_text(errors="replace"):
-            if _ended(process, 0.1):
-                return False
-        while not self.working():
-            if _ended(process, 0.03):
-                return False
-        return True
+    def wait_for(self, process: subprocess.Popen, text: str) -> None:
+        """Wait until it has said ``text`` or has ended."""
+        while text not in self.said.read_text(errors="replace") and not _ended(process, 0.1):
+            pass
+
+    def wait_for_work(self, process: subprocess.Popen, stage: int) -> None:
+        """Wait until a job of the stage has begun or the command has ended."""
+        self.wait_for(process, f"stage {stage}: ")
+        self.started = time.time()
+        while not self.working() and not _ended(process, 0.03):
+            pass
 
     def durations(self, stages: Sequence[int]) -> dict[int, tuple[float, float]]:
         """Run to the end; return for each stage the seconds before its first job and after it.
@@ -146,7 +148,7 @@ def kill(process: subprocess.Popen, rng: random.Random, single: bool) -> str:
     if single and alive:
         victim, name = rng.choice(alive)
         os.kill(victim, signal.SIGKILL)
-        end = time.monotonic() + 60  # the others end by themselves, or go on to the end
+        end = time.monotonic() + 600  # the others end by themselves, or go on to the end
         while members(process.pid) and time.monotonic() < end:
             time.sleep(0.2)
         return f"one: {name}"
@@ -162,10 +164,10 @@ def differences(one: Path, other: Path) -> list[str]:
     """Return the files that differ between two runs.
 
     Not compared, since no two runs have them in common: logs and locks; costs (CPU time and memory
-    of the extraction); lists of hashes, which hash such files. Times and dates are left out of the
-    comparison of stamps, results, histories, checkpoints (whose reporter has the time of every
-    epoch) and of the archive's card; all else in them is compared. All other files are compared
-    byte for byte.
+    of the extraction); lists of hashes, which hash such files. Times, dates and the command as it
+    was typed (with its ``--stop_stage``) are left out of the comparison of stamps, results,
+    histories, checkpoints (whose reporter has the time of every epoch) and of the archive's card;
+    all else in them is compared. All other files are compared byte for byte.
     """
     left, right = (dict(_files(folder)) for folder in (one, other))
     found = [f"{name}: only in one" for name in sorted(left.keys() ^ right.keys())]
@@ -202,12 +204,15 @@ def _content(name: str) -> Callable[[Path], Any] | None:
 def _without_times(value: Any) -> Any:
     if isinstance(value, dict):
         kept = {k: v for k, v in value.items() if not TIMES.search(str(k)) and k != "outputs"}
+        if isinstance(kept.get("command"), str):  # as it was typed, with its --stop_stage
+            del kept["command"]
         return {key: _without_times(v) for key, v in kept.items()}
     return [_without_times(v) for v in value] if isinstance(value, list) else value
 
 
 def _plain(text: str) -> str:
-    """Blank the date and the column of the training times."""
+    """Blank the date, the command as it was typed and the column of the training times."""
+    text = re.sub(r"\./run\.sh [^`<]*", "COMMAND", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d \w+", "DATE", text)
     text = re.sub(r"\| [\d.]+ \|$", "| SECONDS |", text, flags=re.MULTILINE)
     return re.sub(r"<td[^>]*>[\d.]+</td></tr>", "SECONDS", text)
@@ -261,21 +266,19 @@ def disturb(
 ) -> list[str]:
     """Kill the recipe in each stage, let it end and return what is wrong then.
 
-    The stages before the last one are done when it is a stage's turn: ``--stage`` saves the time to
-    find that.
     One kill in five comes while the stage still loads its libraries, the others while jobs run.
     """
     wrong = []
-    for place, stage in ((i, s) for i, s in enumerate(stages) for _ in range(per_stage)):
-        process = recipe.start("--stage", str(stages[max(0, place - 1)]))
+    for stage in (stage for stage in stages for _ in range(per_stage)):
+        process = recipe.start("--stop_stage", str(stage))
         loading, working = durations[stage]
         single = rng.random() < 0.25
         if rng.random() < 0.2:
+            recipe.wait_for(process, f"stage {stage}: ")
             delay = rng.random() * loading
         else:
-            delay = rng.random() * working
-            if not recipe.wait_for_work(process, stage):
-                delay = 0.0
+            recipe.wait_for_work(process, stage)
+            delay = 0.8 * rng.random() * working
         if _ended(process, delay):
             say(stage=stage, missed=f"it had ended, {process.returncode}")
             if process.returncode != 0:
@@ -292,7 +295,7 @@ def disturb(
 
 
 def main() -> None:
-    """Run the long form."""
+    """Run the long form; a folder that has a ``reference`` already is gone on with."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True, help="Gets everything")
     parser.add_argument("--kills", type=int, default=100, help="At least so many")
