@@ -29,6 +29,12 @@ class Plan(TrainingPlan):
         options: of ``run.sh``, see :mod:`espnet_mtkd.bin.run_stage`.
     """
 
+    @property
+    def default(self) -> str:
+        """The system that is packed and looked at: ``mtkd``, or else the last one."""
+        names = [system.name for system in self.systems]
+        return "mtkd" if "mtkd" in names else names[-1]
+
     def experiment(self) -> dict[str, Any]:
         """Return what the evaluation has to know of the experiment."""
         split = self.sets.output
@@ -97,10 +103,8 @@ class Plan(TrainingPlan):
     def embeddings(self) -> list[Job]:
         """Stage 8: for the report, what the first run's ft and default hear in its test set."""
         run = self.runs[0]
-        names = [system.name for system in self.systems]
-        chosen = {"ft", "mtkd" if "mtkd" in names else names[-1]} & {*names}
         jobs = []
-        for name in sorted(chosen):
+        for name in sorted({"ft", self.default} & {system.name for system in self.systems}):
             model, test = self.models[run][name], run.sets / "test"
             speech = self._speech(run, test, self.o.student_mode)
             argv = ["--model_dir", str(model.output), "--data_dir", str(test)]
@@ -113,7 +117,7 @@ class Plan(TrainingPlan):
 
     @cached_property
     def scores(self) -> Job:
-        """Stage 9: ``RESULTS.md`` and ``results.json``."""
+        """Stage 9: ``RESULTS.md``, ``results.json`` and ``experiment.json``."""
         output = self.expdir / "RESULTS.md"
         facts = json.dumps(self.experiment(), sort_keys=True)
         argv = ["--expdir", str(self.expdir), "--experiment", facts]
@@ -139,8 +143,7 @@ class Plan(TrainingPlan):
     def package(self) -> Job:
         """Stage 12: one student as an archive."""
         models = self.models[self.runs[0]]
-        names = [system.name for system in self.systems]
-        name = self.o.pack_system or ("mtkd" if "mtkd" in names else names[-1])
+        name = self.o.pack_system or self.default
         if name not in models:
             raise UserError(f"--pack_system {name}: must be one of {', '.join(models)}")
         output = self.expdir / "packed" / f"{name}.zip"
@@ -156,12 +159,6 @@ class Plan(TrainingPlan):
             made += self.without.values()
         return made
 
-    def _trainings(self, stage: int) -> list[Job]:
-        jobs = {job.output: job for models in self.models.values() for job in models.values()}
-        if stage == 5:
-            jobs.update({job.output: job for job in self.copies})
-        return [job for job in jobs.values() if job.stage == stage]
-
     def stage(self, number: int) -> list[Job]:
         """Return the jobs of a stage."""
         makers = {
@@ -169,9 +166,7 @@ class Plan(TrainingPlan):
             2: lambda: [*self.audio.values(), *self.views.values()],
             3: self._folds,
             4: lambda: self.features,
-            5: lambda: self._trainings(5),
-            6: lambda: self.all_logits,
-            7: lambda: self._trainings(7),
+            **{n: lambda n=n: self.trainings(n) for n in (5, 6, 7)},
             8: lambda: [*self.predictions, *self.embeddings],
             9: lambda: [self.scores],
             10: lambda: [self.report],

@@ -192,14 +192,6 @@ class TrainingPlan(SetsPlan):
         return self._logits[output]
 
     @cached_property
-    def all_logits(self) -> list[Job]:
-        """Stage 6 for all runs."""
-        kinds = {s.teachers for s in self.systems if s.teaching == "cached"} - {"none"}
-        return [
-            self.logits(run, kind) for run in self.runs + self.left_out for kind in sorted(kinds)
-        ]
-
-    @cached_property
     def models(self) -> dict[Run, dict[str, Job]]:
         """Stages 5 and 7: for each run the teachers and the systems, by name."""
         return {
@@ -214,13 +206,20 @@ class TrainingPlan(SetsPlan):
             for system in self.systems
         }
 
-    @cached_property
-    def copies(self) -> list[Job]:
-        """Stage 5: what cross-fitting and averaging need beside the teachers themselves."""
-        jobs: dict[Path, Job] = {}
-        for logits in self.all_logits:
-            jobs.update({need.output: need for need in logits.needs if need.stage == 5})
-        return [*_with_needs(jobs, 5).values()]
+    def trainings(self, stage: int) -> list[Job]:
+        """Return the jobs of stage 5, 6 or 7: all that the models need, first what is needed."""
+        found: dict[Path, Job] = {}
+
+        def visit(job: Job) -> None:
+            if job.output not in found and job.stage >= 5:
+                for need in job.needs:
+                    visit(need)
+                found[job.output] = job
+
+        for models in self.models.values():
+            for job in models.values():
+                visit(job)
+        return [job for job in found.values() if job.stage == stage]
 
     def _train_set(self, run: Run, taught: bool, language: str | None = None) -> Path:
         """Return the training set; what has no label is of use to students of teachers only."""
@@ -343,15 +342,6 @@ class TrainingPlan(SetsPlan):
         if self.upstream_path is not None:
             argv += ["--frontend_conf", f"path_or_url={self.upstream_path}"]
         return argv
-
-
-def _with_needs(jobs: dict[Path, Job], stage: int) -> dict[Path, Job]:
-    """Return the jobs of a stage and those of the same stage that they need, first ones first."""
-    found: dict[Path, Job] = {}
-    for output, job in jobs.items():
-        found.update(_with_needs({n.output: n for n in job.needs if n.stage == stage}, stage))
-        found[output] = job
-    return found
 
 
 def _write_if_new(path: Path, text: str) -> None:

@@ -724,3 +724,13 @@ def test_teachers_from_elsewhere(tmp_path):
     for wrong, message in (("sv,sv", "must be NAME,LANG"), ("sv,sv,c.zip", "no such archive")):
         with pytest.raises(UserError, match=message):
             make_plan(external_teachers=wrong).stage(6)
+
+
+def test_a_soup_that_teaches_live_is_made_before_its_students():
+    own_system("alive", "teachers: monolingual\nteaching: live\nweighting: language\n")
+    options = dict(folds="1", seeds="0 1", teacher_init="multilingual", teacher_ensemble="soup")
+    plan = make_plan("de en", systems="alive", **options)
+    made = {job.output for stage in (5, 6) for job in plan.stage(stage)}
+    assert Path("exp/fold_1/soup/teacher_de") in made
+    for job in plan.stage(7):
+        assert {need.output for need in job.needs if need.stage >= 5} <= made
