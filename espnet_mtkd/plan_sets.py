@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import functools
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +41,10 @@ class Run:
 
 class SetsPlan(DataPlan):
     """The jobs that make training sets of folds, and the indices of their features."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__(options)
+        self.index = functools.cache(self.index)  # hundreds of jobs ask for each
 
     @cached_property
     def sets(self) -> Job:

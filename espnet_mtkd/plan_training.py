@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import shlex
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,8 +38,9 @@ class TrainingPlan(SetsPlan):
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
-        self._foundations: dict[Run, dict[str, Job]] = {}
-        self._logits: dict[Path, Job] = {}
+        # Each is needed by many, and needs others in turn.
+        self.foundations = functools.cache(self.foundations)
+        self.logits = functools.cache(self.logits)
 
     def _folder(self, run: Run) -> Path:
         return self.expdir / f"fold_{run.fold}" / f"seed_{run.seed}" / run.place
@@ -60,11 +62,6 @@ class TrainingPlan(SetsPlan):
 
     def foundations(self, run: Run) -> dict[str, Job]:
         """Return what students of a run stand on: its teachers by name."""
-        if run not in self._foundations:
-            self._foundations[run] = self._make_foundations(run)
-        return self._foundations[run]
-
-    def _make_foundations(self, run: Run) -> dict[str, Job]:
         o = self.o
         specialists = o.teacher_init == "multilingual"
         if specialists and not o.teacher_config and self.teacher_base != FROM_SCRATCH:
@@ -147,8 +144,6 @@ class TrainingPlan(SetsPlan):
         With ``--crossfit`` copies of the teachers speak of the speakers that they did not hear.
         """
         output = self._folder(run) / f"logits_{kind}"
-        if output in self._logits:
-            return self._logits[output]
         teachers = self.teachers(run, kind)
         argv = ["--output_dir", str(output), "--emotions", str(run.tree.output / "emotions")]
         # Teachers from the whole run do not bring the sets of a run without some of it along.
@@ -179,7 +174,7 @@ class TrainingPlan(SetsPlan):
                 needs.append(copy.job)
         if any(s.features for s in self.systems if s.teachers == kind):
             argv += ["--embeddings", "true"]
-        self._logits[output] = self._job(
+        return self._job(
             "teacher_logits",
             output,
             6,
@@ -189,7 +184,6 @@ class TrainingPlan(SetsPlan):
             inputs=tuple(inputs),
             cmd=self.o.decode_cmd,
         )
-        return self._logits[output]
 
     @cached_property
     def models(self) -> dict[Run, dict[str, Job]]:
