@@ -21,8 +21,8 @@ from pathlib import Path
 
 import torch
 
-from espnet_mtkd.data.audio import SAMPLE_RATE
 from espnet_mtkd.data.datadir import write_map
+from espnet_mtkd.data.wavheader import SAMPLE_RATE
 from espnet_mtkd.models.packing import limit_caches
 from espnet_mtkd.models.pooling import MeanPooling
 from espnet_mtkd.models.upstream import Upstream, load_upstream

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from espnet_mtkd.data.audio import SAMPLE_RATE
 from espnet_mtkd.data.datadir import write_map
+from espnet_mtkd.data.wavheader import SAMPLE_RATE
 
 
 def write_noise(folder: Path, num: int) -> None:

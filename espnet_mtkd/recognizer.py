@@ -16,9 +16,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from espnet_mtkd.data.wavheader import SAMPLE_RATE
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.use.archive import open_model
-from espnet_mtkd.use.windows import SAMPLE_RATE, SHORTEST, read_blocks, resampled, windows
+from espnet_mtkd.use.windows import SHORTEST, read_blocks, resampled, windows
 
 WINDOW, HOP = 10.0, 5.0  # seconds
 BACKENDS = ("torch", "onnx")

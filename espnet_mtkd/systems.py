@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from espnet_mtkd.data.labels import NO_YAML
 from espnet_mtkd.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -25,8 +26,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping."""
     try:
         content = yaml.safe_load(find_file(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        # yaml lets through what makes no date or number, and a file that is nested without end.
+    except NO_YAML as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold 'option: value' lines")

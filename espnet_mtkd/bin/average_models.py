@@ -20,10 +20,6 @@ from espnet_mtkd.errors import UserError, cli
 from espnet_mtkd.tasks.inference import MODEL_FILE, load_model
 from espnet_mtkd.tasks.ser import SERTask
 
-# What of a training's config makes the model, and where it started.
-KEYS = [f"{c.name}{s}" for c in SERTask.class_choices_list for s in ("", "_conf")]
-KEYS += ["emotions", "languages", "layers", "init_param"]
-
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the parser."""
@@ -50,7 +46,7 @@ def check_configs(configs: dict[str, dict[str, Any]]) -> None:
             "one (--init_param) can be averaged"
         )
     for folder, other in others:
-        for key in KEYS:
+        for key in sorted(SERTask.model_options() | {"init_param"}):
             if config.get(key) != other.get(key):
                 raise UserError(
                     f"--model {folder}: {key} is {other.get(key)}, but {config.get(key)} in "

@@ -46,10 +46,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         facts = results["experiment"]
         lines += [f"## {name}", "", "```", facts["command"], "```", ""]
         lines += [f"{len(facts['folds'])} folds, seeds {' '.join(map(str, facts['seeds']))}.", ""]
-        lines += [*table(results), ""]
+        lines += table(results)
         if results["left_out"]:
             lines += ["### Languages left out of training", ""]
-            lines += [*table(results, "left_out"), ""]
+            lines += table(results, "left_out")
     for make, name, title in (
         (curve, "labels.svg", "Share of labels"),
         (sizes, "sizes.svg", "Size of the student"),

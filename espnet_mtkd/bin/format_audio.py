@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_mtkd.data.audio import SAMPLE_RATE, Form, format_corpus
+from espnet_mtkd.data.audio import Form, format_corpus
 from espnet_mtkd.data.datadir import DataDir
+from espnet_mtkd.data.wavheader import SAMPLE_RATE
 from espnet_mtkd.errors import UserError, cli
 
 

@@ -36,8 +36,6 @@ from espnet_mtkd.use.archive import (
 from espnet_mtkd.use.card import model_card
 from espnet_mtkd.use.torch_backend import check_network, trained_model
 
-# What of a training's config makes the model; the rest is about the machine and the data.
-KEYS = ("emotions", "languages", "layers", "feats_info", "version")
 # Of an upstream's folder: code and the weights of other frameworks are left behind.
 IGNORED = ("*.py", "*.h5", "*.msgpack", "*.onnx", ".*", "__pycache__")
 
@@ -53,7 +51,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def portable_config(files: ModelFiles, folder: Path) -> dict[str, Any]:
     """Return the config of the archive; an upstream's files are copied into ``folder``."""
-    keys = {*KEYS, *(f"{c.name}{s}" for c in SERTask.class_choices_list for s in ("", "_conf"))}
+    keys = SERTask.model_options() | {"feats_info", "version"}
     config = {key: value for key, value in files.config.items() if key in keys}
     config["mtkd_format"] = FORMAT
     config["temperature"] = files.temperature

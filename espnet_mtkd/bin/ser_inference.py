@@ -9,23 +9,13 @@ from pathlib import Path
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.data.files import write_text
 from espnet_mtkd.errors import cli
+from espnet_mtkd.tasks import inference
 from espnet_mtkd.tasks.inference import load_model, logits_of
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model_dir", required=True, help="Folder of a training (exp/.../ft)")
-    parser.add_argument("--data_dir", required=True, help="Data directory with the references")
-    parser.add_argument(
-        "--speech",
-        required=True,
-        help="PATH,TYPE of the input: wav.scp,sound or feats.scp,kaldi_ark",
-    )
-    parser.add_argument("--output", required=True, help="Table to write (.tsv)")
-    parser.add_argument("--batch_size", type=int, default=16)
-    parser.add_argument("--num_workers", type=int, default=0)
-    return parser
+    return inference.get_parser(__doc__, "Table to write (.tsv)")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,11 +11,9 @@ that Nyquist frequency and is 120 dB down, below the noise of 16 bit.
 from __future__ import annotations
 
 import csv
-import errno
 import hashlib
 import multiprocessing
 import os
-import stat
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -34,12 +32,10 @@ from tqdm import tqdm
 from espnet_mtkd.data.datadir import DataDir
 from espnet_mtkd.data.files import atomic_path
 from espnet_mtkd.data.fingerprint import fingerprint
-from espnet_mtkd.data.wavheader import wav_defect
+from espnet_mtkd.data.wavheader import LOWEST_RATE, SAMPLE_RATE, file_defect
 from espnet_mtkd.errors import UserError
 
-SAMPLE_RATE = 16000  # of every upstream, Hz
 _BATCH = 512  # utterances in flight at most
-_LOWEST_RATE = 4000  # Hz; speech below is none, so the header must be wrong
 _RARE = 0.05  # part of a corpus whose rate is suspicious when all the others have another one
 
 
@@ -227,11 +223,13 @@ def _printable(path: str) -> str:
 
 def _read(source: str, form: Form) -> tuple[np.ndarray, int, bool]:
     """Decode a file to mono: samples (T,) float32, rate, and whether it is in form as it is."""
-    _check_file(source)
+    defect = file_defect(source)
+    if defect:
+        raise _RejectError(defect)
     try:
         with soundfile.SoundFile(os.fsencode(source)) as f:
             rate, claimed = f.samplerate, f.frames
-            if rate < _LOWEST_RATE:
+            if rate < LOWEST_RATE:
                 raise _RejectError(f"mislabelled: the header says {rate} Hz")
             _check_duration(claimed / rate, form)
             samples = f.read(dtype="float32", always_2d=True)
@@ -248,24 +246,6 @@ def _read(source: str, form: Form) -> tuple[np.ndarray, int, bool]:
     # wav.scp has one path a line, and a pipe in it would be a command.
     plain = _printable(source) == source == source.strip() and "|" not in source
     return mono, rate, ready and plain
-
-
-def _check_file(source: str) -> None:
-    """Raise _RejectError for what is no file, cannot be opened, is empty or a broken WAV."""
-    try:
-        status = os.stat(source)
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            raise _RejectError("not a file")
-        if status.st_size == 0:
-            raise _RejectError("empty file")
-        defect = wav_defect(source)
-    except FileNotFoundError:
-        raise _RejectError("no such file") from None
-    except OSError as error:
-        loop = error.errno == errno.ELOOP
-        raise _RejectError("a loop of links" if loop else f"{error.strerror}") from None
-    if defect:
-        raise _RejectError(defect)
 
 
 def _check_duration(seconds: float, form: Form) -> None:

@@ -26,6 +26,8 @@ from espnet_mtkd.errors import UserError
 
 # In utt2emotion: the label of this utterance must not be used.
 HIDDEN = "<hidden>"
+# A text may be no YAML, make an impossible date or number, or be nested without end.
+NO_YAML = (yaml.YAMLError, ValueError, TypeError, RecursionError)
 
 
 class _Loader(yaml.SafeLoader):
@@ -80,7 +82,7 @@ class LabelSet:
             mark = getattr(error, "problem_mark", None)
             problem = getattr(error, "problem", None) or "cannot be parsed"
             raise UserError(f"{path}:{mark.line + 1 if mark else 1}: YAML: {problem}") from None
-        except (ValueError, RecursionError) as error:  # no date, a number too long, too deep
+        except NO_YAML as error:
             raise UserError(f"{path}: YAML: {error}") from None
         if not isinstance(content, dict) or not isinstance(content.get("name"), str):
             raise UserError(f"{path}: expected the keys name, emotions and corpora")

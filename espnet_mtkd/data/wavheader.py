@@ -1,17 +1,41 @@
-"""What a WAV header claims and the file does not keep: libsndfile reads such files silently."""
+"""What can be said of a file of audio before it is decoded."""
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import struct
 from pathlib import Path
 
+SAMPLE_RATE = 16000  # Hz, of all audio after stage 2 and of every upstream
+LOWEST_RATE = 4000  # Hz; speech below is none, so the header must be wrong
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _UNKNOWN = (0, 0x7FFFF000)  # sizes that programs write into a pipe: none, or this and more
 _TOLERANCE = 0.01  # seconds of audio that may be missing
 
 
+def file_defect(path: str | Path) -> str | None:
+    """Check that there is a file with something in it, and no broken WAV.
+
+    Returns:
+        What is wrong, or None.
+    """
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            return "not a file"
+        return "empty file" if status.st_size == 0 else wav_defect(path)
+    except FileNotFoundError:
+        return "no such file"
+    except OSError as error:
+        return "a loop of links" if error.errno == errno.ELOOP else f"{error.strerror}"
+
+
 def wav_defect(path: str | Path) -> str | None:
     """Check the header of a RIFF WAV file against itself and against the file's size.
+
+    libsndfile reads a file silently that has not all that its header claims.
 
     Returns:
         What is wrong, or None; also None for files of another kind.

@@ -5,6 +5,9 @@ Guo et al. 2017, *On Calibration of Modern Neural Networks*, https://arxiv.org/a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
@@ -42,6 +45,14 @@ def fit_temperature(logits: np.ndarray, ref: np.ndarray) -> float:
 
     found = minimize_scalar(loss, bounds=tuple(np.log(_RANGE)), method="bounded")
     return float(np.exp(found.x))
+
+
+def temperature_of(
+    predictions: str | Path, emotions: Sequence[str], languages: Sequence[str]
+) -> float:
+    """Return the temperature that fits the predictions of a file, which is ``dev.tsv``."""
+    dev = read_predictions(predictions, emotions, languages)
+    return fit_temperature(dev.logits, dev.ref)
 
 
 def reliability(
@@ -100,11 +111,9 @@ def measure_calibration(experiment: Experiment, model: str) -> dict[str, float]:
         parts = []
         for fold in experiment.folds:
             folder = experiment.model_dir(fold, seed, model)
-            dev, test = (
-                read_predictions(folder / f"{side}.tsv", experiment.emotions, experiment.languages)
-                for side in ("dev", "test")
-            )
-            temperature = fit_temperature(dev.logits, dev.ref)
+            names = experiment.emotions, experiment.languages
+            temperature = temperature_of(folder / "dev.tsv", *names)
+            test = read_predictions(folder / "test.tsv", *names)
             logs.append(np.log(temperature))
             parts.append((test.logits, test.logits / temperature, test.ref))
         raw, calibrated, ref = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -7,15 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.evaluate.experiment import read_json
-from espnet_mtkd.evaluate.markdown import NONE, estimate, label, percent, probability
-from espnet_mtkd.evaluate.results import BASELINE, MAJORITY
+from espnet_mtkd.evaluate.markdown import (
+    NONE,
+    estimate,
+    label,
+    main_rows,
+    markdown_table,
+    percent,
+    probability,
+)
+from espnet_mtkd.evaluate.results import BASELINE
 
 Results = Mapping[str, Any]
+# By name: where on the axis, and an estimate {value, low, high} in 0..1.
+Points = dict[str, list[tuple[float, Mapping[str, float]]]]
 # What a curve over the share of labels must not mix.
 SAME = ("teacher_init", "teacher_ensemble", "crossfit", "unlabelled", "views", "student_config")
 SAME += ("student_mode", "seeds", "folds")
@@ -33,13 +44,13 @@ def read_results(expdir: Path) -> Results:
 def table(results: Results, part: str = "test") -> list[str]:
     """Return the lines of one experiment's table, the best on the development sets in bold."""
     scores = results[part]
-    rows = {name: row for name, row in scores["rows"].items() if row["kind"] != "teacher"}
+    rows = main_rows(scores)
     others = [name for name in AGAINST if name in rows]
     languages = list(scores["data"])
     header = ["system", "dev", *languages, "mean UAR", f"− {BASELINE}", "p"]
     header += [text for name in others for text in (f"− {name}", "p")]
     measured = [row["dev_uar"] for name, row in rows.items() if row["dev_uar"] is not None]
-    lines = [_line(header), _line(["---"] + ["---:"] * (len(header) - 1))]
+    lines = []
     for name, row in rows.items():
         dev = percent(row["dev_uar"])
         best = row["dev_uar"] is not None and row["dev_uar"] == max(measured)
@@ -51,12 +62,8 @@ def table(results: Results, part: str = "test") -> list[str]:
         for difference in (to_baseline, *(pairs.get(other) for other in others)):
             cells.append(estimate(difference, sign=True))
             cells.append(probability(difference["p"]) if difference else NONE)
-        lines.append(_line(cells))
-    return lines
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+        lines.append(cells)
+    return markdown_table(header, lines)
 
 
 def curve(experiments: Mapping[str, Results], path: Path) -> bool:
@@ -72,77 +79,60 @@ def curve(experiments: Mapping[str, Results], path: Path) -> bool:
     for results in experiments.values():
         facts = results["experiment"]
         alike.setdefault(tuple(str(facts.get(name)) for name in SAME), []).append(results)
-    points: dict[str, list[tuple[float, Mapping[str, float]]]] = {}
+    points: Points = {}
     for results in max(alike.values(), key=len, default=[]):
         share = results["experiment"].get("labelled_share", 1.0)
         for name, row in _systems(results).items():
             points.setdefault(name, []).append((100 * share, row["macro"]["uar"]))
-    shares = {share for found in points.values() for share, _ in found}
+    shares = sorted({share for found in points.values() for share, _ in found})
     if len(shares) < 2:
         return False
-    figure, axes = _axes("labelled share of the training set (%)")
-    for number, (name, found) in enumerate(sorted(points.items())):
-        if len(found) < 2:
-            continue
-        found.sort(key=lambda point: point[0])
-        x = [share * 1.03**number for share, _ in found]  # side by side, so that bars do not hide
-        _draw(axes, x, [estimate for _, estimate in found], label(name), joined=True)
-    axes.set_xscale("log")
-    axes.set_xticks(sorted(shares), [f"{share:g}" for share in sorted(shares)])
+    several = {name: found for name, found in points.items() if len(found) > 1}
+    axes = _draw(several, "labelled share of the training set (%)")
+    axes.set_xticks(shares, [f"{share:g}" for share in shares])
     axes.minorticks_off()
-    _save(figure, axes, path)
+    _save(axes, path)
     return True
 
 
 def sizes(experiments: Mapping[str, Results], path: Path) -> bool:
     """Draw mean UAR over the number of parameters; whether there is more than one size."""
-    points: dict[str, list[tuple[float, Mapping[str, float]]]] = {}
+    points: Points = {}
     for results in experiments.values():
         for name, row in _systems(results).items():
             points.setdefault(name, []).append((row["num_params"] / 1e6, row["macro"]["uar"]))
-    found_sizes = {round(size, 2) for found in points.values() for size, _ in found}
-    if len(found_sizes) < 2:
+    if len({round(size, 2) for found in points.values() for size, _ in found}) < 2:
         return False
-    figure, axes = _axes("parameters (millions)")
-    for number, (name, found) in enumerate(sorted(points.items())):
-        found.sort(key=lambda point: point[0])
-        x = [size * 1.03**number for size, _ in found]
-        _draw(axes, x, [estimate for _, estimate in found], label(name), joined=len(found) > 1)
-    axes.set_xscale("log")
-    _save(figure, axes, path)
+    _save(_draw(points, "parameters (millions)"), path)
     return True
 
 
 def _systems(results: Results) -> dict[str, Any]:
     rows = results["test"]["rows"].items()
-    return {name: row for name, row in rows if row["kind"] == "system" and name != MAJORITY}
+    return {name: row for name, row in rows if row["kind"] == "system"}
 
 
-def _axes(xlabel: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel("mean UAR (%), 95 % interval over speakers")
+def _draw(points: Points, xlabel: str) -> Axes:
+    """Draw mean UAR with intervals over a logarithmic axis, a line for each system."""
+    axes = Figure(figsize=(6.4, 4.0), layout="constrained").add_subplot()
+    axes.set(xscale="log", xlabel=xlabel, ylabel="mean UAR (%), 95 % interval over speakers")
     axes.grid(alpha=0.4)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    for number, (name, found) in enumerate(sorted(points.items())):
+        found = sorted(found, key=lambda point: point[0])
+        x = [at * 1.03**number for at, _ in found]  # side by side, so that bars do not hide
+        y, low, high = (
+            [100 * (np.nan if e[key] is None else e[key]) for _, e in found]
+            for key in ("value", "low", "high")
+        )
+        bars = np.abs(np.array([low, high]) - y)  # none where there is no interval
+        axes.errorbar(x, y, bars, fmt="o-", capsize=3, markersize=5, label=label(name))
+    return axes
 
 
-def _draw(
-    axes: Axes, x: list[float], estimates: list[Mapping[str, float]], name: str, joined: bool
-) -> None:
-    y = [100 * e["value"] for e in estimates]
-    bars = None
-    if all(e["low"] is not None for e in estimates):
-        bars = [
-            [100 * (e["value"] - e["low"]) for e in estimates],
-            [100 * (e["high"] - e["value"]) for e in estimates],
-        ]
-    axes.errorbar(x, y, bars, fmt="o-" if joined else "o", capsize=3, markersize=5, label=name)
-
-
-def _save(figure: Figure, axes: Axes, path: Path) -> None:
+def _save(axes: Axes, path: Path) -> None:
     axes.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": "espnet_mtkd"}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=120)
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        axes.figure.savefig(path, metadata=metadata, dpi=120)

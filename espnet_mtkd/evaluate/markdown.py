@@ -120,7 +120,8 @@ def definitions(results: Mapping[str, Any]) -> str:
     )
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines of Markdown, numbers to the right, and an empty line."""
     align = ["---", *["---:"] * (len(header) - 1)]
     return ["| " + " | ".join(cells) + " |" for cells in (header, align, *rows)] + [""]
 
@@ -159,7 +160,7 @@ def main_cells(part: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def main_table(part: Mapping[str, Any]) -> list[str]:
     """The main table of a set, as lines of Markdown."""
-    return _table(*main_cells(part))
+    return markdown_table(*main_cells(part))
 
 
 def _languages(part: Mapping[str, Any]) -> list[str]:
@@ -187,7 +188,7 @@ def _languages(part: Mapping[str, Any]) -> list[str]:
                     probability(difference["p"]) if difference else NONE,
                 ]
             )
-        lines += _table(["system", *METRIC_NAMES.values(), f"UAR − {BASELINE}", "p"], rows)
+        lines += markdown_table(["system", *METRIC_NAMES.values(), f"UAR − {BASELINE}", "p"], rows)
     return lines
 
 
@@ -198,7 +199,7 @@ def _seeds(part: Mapping[str, Any]) -> list[str]:
     for name, row in main_rows(part).items():
         if row["runs"] is not None:
             rows.append([label(name), *(percent(value) for value in row["runs"])])
-    return ["## Mean UAR per seed", "", *_table(["system", *part["runs"]], rows)]
+    return ["## Mean UAR per seed", "", *markdown_table(["system", *part["runs"]], rows)]
 
 
 def _pairs(part: Mapping[str, Any]) -> list[str]:
@@ -210,7 +211,7 @@ def _pairs(part: Mapping[str, Any]) -> list[str]:
         for name, difference in others.items()
     ]
     header = ["system", f"{DEFAULT} − system, mean UAR", "p"]
-    return [f"## {DEFAULT} against every other system", "", *_table(header, rows)]
+    return [f"## {DEFAULT} against every other system", "", *markdown_table(header, rows)]
 
 
 def _calibration(part: Mapping[str, Any]) -> list[str]:
@@ -229,7 +230,7 @@ def _calibration(part: Mapping[str, Any]) -> list[str]:
         "Temperatures are fitted on the development set of each fold and seed, and divide the "
         "logits.",
         "",
-        *_table(["system", "temperature", "ECE as trained", "ECE with temperature"], rows),
+        *markdown_table(["system", "temperature", "ECE as trained", "ECE with temperature"], rows),
     ]
 
 
@@ -244,7 +245,7 @@ def _teachers(results: Mapping[str, Any]) -> list[str]:
     if teachers[BASELINE]:
         rows.append([BASELINE, *(percent(value) for value in teachers[BASELINE])])
     lines = ["## Every teacher on every language", "", "UAR on the test set of each language.", ""]
-    lines += _table(["model", *teachers["languages"]], rows)
+    lines += markdown_table(["model", *teachers["languages"]], rows)
     return lines + [
         line for text in results["warnings"]["teachers"] for line in (f"**Warning:** {text}.", "")
     ]
@@ -262,7 +263,11 @@ def _confusions(part: Mapping[str, Any], emotions: Sequence[str]) -> list[str]:
                 total = sum(counts)
                 cells = [f"{n} ({100 * n / total:.0f} %)" if total else f"{n}" for n in counts]
                 rows.append([emotion, *cells])
-            body += [f"**{language}**", "", *_table(["reference \\ hypothesis", *emotions], rows)]
+            body += [
+                f"**{language}**",
+                "",
+                *markdown_table(["reference \\ hypothesis", *emotions], rows),
+            ]
         lines += _details(f"{name}: {', '.join(row['confusion'])}", body[:-1])
     return lines
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax
 
-from espnet_mtkd.evaluate.calibration import fit_temperature
+from espnet_mtkd.evaluate.calibration import temperature_of
 from espnet_mtkd.evaluate.experiment import Experiment
 from espnet_mtkd.evaluate.predictions import (
     Predictions,
@@ -63,8 +63,8 @@ def read_pooled(experiment: Experiment, model: str, calibrated: bool = False) ->
         test = read_predictions(folder / "test.tsv", *names)
         if not calibrated:
             return test
-        dev = read_predictions(folder / "dev.tsv", *names)
-        return replace(test, logits=test.logits / fit_temperature(dev.logits, dev.ref))
+        temperature = temperature_of(folder / "dev.tsv", *names)
+        return replace(test, logits=test.logits / temperature)
 
     first = {fold: read(fold, experiment.seeds[0]) for fold in experiment.folds}
     seeds = [np.concatenate([part.logits for part in first.values()])]

@@ -7,7 +7,14 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from espnet_mtkd.evaluate.markdown import ENVIRONMENT, NONE, estimate, millions, percent
+from espnet_mtkd.evaluate.markdown import (
+    ENVIRONMENT,
+    NONE,
+    estimate,
+    markdown_table,
+    millions,
+    percent,
+)
 from espnet_mtkd.evaluate.page import definition_list, document, escape, figure, grid, table
 from espnet_mtkd.evaluate.plots import ACCENT, PLAIN, bars
 
@@ -106,24 +113,19 @@ def corpora_lines(results: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    align = ["---", *["---:"] * (len(header) - 1)]
-    return ["| " + " | ".join(cells) + " |" for cells in (header, align, *rows)] + [""]
-
-
 def to_markdown(results: Mapping[str, Any]) -> str:
     """The tables as Markdown."""
     lines = ["# Upstreams", ""]
     if results["benchmark"]["synthetic"]:
         lines += ["> **Synthetic speech: for trying out, not for conclusions.**", ""]
-    lines += [*_markdown(*main_cells(results)), verdict(results), "", definitions(results), ""]
+    lines += [*markdown_table(*main_cells(results)), verdict(results), "", definitions(results), ""]
     lines += [f"- {line}" for line in corpora_lines(results)]
-    lines += ["", "## Costs", "", *_markdown(*cost_cells(results))]
+    lines += ["", "## Costs", "", *markdown_table(*cost_cells(results))]
     weights = weight_rows(results)
     if weights:
         longest = max(len(values) for _, values in weights)
         lines += ["## Learned weights of the layers", "", "In %, mean over folds and seeds.", ""]
-        lines += _markdown(
+        lines += markdown_table(
             ["upstream, corpus", *map(str, range(longest))],
             [
                 [name, *(f"{100 * v:.0f}" for v in values), *[""] * (longest - len(values))]

@@ -16,7 +16,7 @@ from espnet2.asr.frontend.abs_frontend import AbsFrontend
 from espnet2.asr.specaug.specaug import SpecAug
 from espnet2.layers.log_mel import LogMel
 
-from espnet_mtkd.data.audio import SAMPLE_RATE
+from espnet_mtkd.data.wavheader import SAMPLE_RATE
 from espnet_mtkd.errors import UserError
 
 N_FFT, WINDOW, HOP = 512, 400, 160  # samples: windows of 25 ms, a frame every 10 ms

@@ -15,7 +15,7 @@ import s3prl.hub
 import torch
 import torch.nn.functional as F
 
-from espnet_mtkd.data.audio import SAMPLE_RATE
+from espnet_mtkd.data.wavheader import SAMPLE_RATE
 
 STRIDE = 320  # samples a frame
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from espnet_mtkd.distill import TRAINING_ONLY
 from espnet_mtkd.distill.features import FeatureLoss
 from espnet_mtkd.distill.loss import MultiTeacherLoss
 from espnet_mtkd.distill.opinions import Opinions, abstain, align
@@ -21,8 +22,6 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "linear": lambda progress: 1.0 - progress,
     "cosine": lambda progress: (1.0 + math.cos(math.pi * progress)) / 2.0,
 }
-# Modules of a student's training alone: of no use without its teachers.
-TRAINING_ONLY = ("weighting", "feature_loss")
 
 
 class ESPnetMTKDModel(ESPnetSERModel):

@@ -10,7 +10,7 @@ from espnet2.asr.frontend.abs_frontend import AbsFrontend
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
-from espnet_mtkd.data.audio import SAMPLE_RATE
+from espnet_mtkd.data.wavheader import SAMPLE_RATE
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.layers import LayerWeighting
 from espnet_mtkd.models.mixup import mixup

@@ -14,7 +14,7 @@ import s3prl.hub
 import torch
 import torch.nn.functional as F
 
-from espnet_mtkd.data.audio import SAMPLE_RATE
+from espnet_mtkd.data.wavheader import SAMPLE_RATE
 from espnet_mtkd.errors import UserError
 
 STRIDE = 320  # samples a frame: a hop of 160, and the second convolution's stride of 2

@@ -26,9 +26,9 @@ import torch
 from tqdm import tqdm
 
 from espnet_mtkd.data.ark import write_ark
-from espnet_mtkd.data.audio import SAMPLE_RATE
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.data.files import write_text
+from espnet_mtkd.data.wavheader import SAMPLE_RATE
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.pooling import AbsPooling
 from espnet_mtkd.models.upstream import Upstream

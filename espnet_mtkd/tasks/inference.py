@@ -16,13 +16,34 @@ from espnet2.torch_utils.safe_torch_load import safe_torch_load
 from tqdm import tqdm
 
 from espnet_mtkd.data.datadir import read_map
+from espnet_mtkd.distill import TRAINING_ONLY
 from espnet_mtkd.errors import UserError
-from espnet_mtkd.models.mtkd_model import TRAINING_ONLY
 from espnet_mtkd.models.ser_model import ESPnetSERModel
 from espnet_mtkd.tasks.ser import SERTask, pooling_choices
-from espnet_mtkd.use.archive import read_packed, unpack
+from espnet_mtkd.use.archive import PARAMETERS_OF_TRAINING, read_packed, unpack
 
-MODEL_FILE = "valid.uar.best.pth"
+MODEL_FILE = PARAMETERS_OF_TRAINING
+
+
+def get_parser(description: str | None, output: str) -> argparse.ArgumentParser:
+    """Return the parser of a command that runs a model over a data directory.
+
+    Args:
+        description: of the command.
+        output: what it writes.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--model_dir", required=True, help="Folder of a training (exp/.../ft)")
+    parser.add_argument("--data_dir", required=True, help="Data directory with the references")
+    parser.add_argument(
+        "--speech",
+        required=True,
+        help="PATH,TYPE of the input: wav.scp,sound or feats.scp,kaldi_ark",
+    )
+    parser.add_argument("--output", required=True, help=output)
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--num_workers", type=int, default=0)
+    return parser
 
 
 def load_model(

@@ -154,6 +154,12 @@ class SERTask(AbsTask):
             choices.add_arguments(group)
 
     @classmethod
+    def model_options(cls) -> set[str]:
+        """Return the options that make the model; the others are about data and training."""
+        choices = {f"{c.name}{s}" for c in cls.class_choices_list for s in ("", "_conf")}
+        return choices | {"emotions", "languages", "layers"}
+
+    @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
         """Pad waveforms with zeros."""
         return CommonCollateFn(float_pad_value=0.0, int_pad_value=-1)

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from espnet_mtkd.data.labels import NO_YAML
 from espnet_mtkd.errors import UserError
 
 FORMAT = 1  # of the archives that this version writes; key `mtkd_format` of the config
@@ -57,10 +58,6 @@ class ModelFiles:
         return self.config["frontend_conf"].get("upstream", "fbank_no_cmvn")
 
 
-# A text may be no YAML, make an impossible date or number, or be nested without end.
-NO_YAML = (yaml.YAMLError, ValueError, TypeError, RecursionError)
-
-
 @contextmanager
 def open_model(model: str | Path) -> Iterator[ModelFiles]:
     """Find the files of a model for as long as the block lasts.
@@ -97,18 +94,11 @@ def read_folder(folder: Path) -> ModelFiles:
         return read_packed(folder, str(folder))
     files = read_files(folder / "config.yaml", folder / PARAMETERS_OF_TRAINING, str(folder))
     if (folder / "dev.tsv").is_file():
-        files.config["temperature"] = temperature_of(files, folder / "dev.tsv")
+        from espnet_mtkd.evaluate.calibration import temperature_of  # scipy takes its time
+
+        names = files.config["emotions"], files.config["languages"]
+        files.config["temperature"] = temperature_of(folder / "dev.tsv", *names)
     return files
-
-
-def temperature_of(files: ModelFiles, predictions: Path) -> float:
-    """Return the temperature that calibrates a model, from its predictions for a dev set."""
-    from espnet_mtkd.evaluate.calibration import fit_temperature
-    from espnet_mtkd.evaluate.predictions import read_predictions
-
-    config = files.config
-    dev = read_predictions(predictions, config["emotions"], config["languages"])
-    return fit_temperature(dev.logits, dev.ref)
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -167,6 +157,15 @@ def read_packed(folder: Path, name: str) -> ModelFiles:
     return files
 
 
+def check_format(version: Any, name: str | Path) -> None:
+    """Refuse what a newer version has written."""
+    if not isinstance(version, int) or version > FORMAT:
+        raise UserError(
+            f"{name}: made by a newer espnet-mtkd (format {version}, this one reads {FORMAT}); "
+            "upgrade it: pip install -U espnet-mtkd"
+        )
+
+
 def read_files(config_file: Path, parameters: Path, name: str) -> ModelFiles:
     """Read the config of a trained model and check it.
 
@@ -182,12 +181,7 @@ def read_files(config_file: Path, parameters: Path, name: str) -> ModelFiles:
         raise UserError(f"{name}: {config_file.name} is no YAML file") from None
     if not isinstance(config, dict) or not isinstance(config.get("frontend_conf"), dict):
         raise UserError(f"{name}: {config_file.name} is not the config of a classifier")
-    version = config.get("mtkd_format", FORMAT)
-    if not isinstance(version, int) or version > FORMAT:
-        raise UserError(
-            f"{name}: made by a newer espnet-mtkd (format {version}, this one reads {FORMAT}); "
-            "upgrade it: pip install -U espnet-mtkd"
-        )
+    check_format(config.get("mtkd_format", FORMAT), name)
     for key in ("emotions", "languages"):
         names = config.get(key)
         if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):

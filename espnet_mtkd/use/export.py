@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from espnet_mtkd.data.files import atomic_path
+from espnet_mtkd.data.wavheader import SAMPLE_RATE
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.use.archive import FORMAT, ModelFiles
 from espnet_mtkd.use.features import STRIDE, repeat_last
@@ -124,7 +125,7 @@ def export(files: ModelFiles, output: Path, int8: bool = False) -> float:
             "languages": files.config["languages"] if len(names) > 1 else None,
             "temperature": files.temperature,
             "max_seconds": network.max_seconds,
-            "sampling_rate": 16000,
+            "sampling_rate": SAMPLE_RATE,
             "int8": int8,
         }
         onnx.helper.set_model_props(model, {METADATA: json.dumps(facts)})

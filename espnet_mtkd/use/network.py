@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
+from espnet_mtkd.data.wavheader import SAMPLE_RATE
+from espnet_mtkd.distill import TRAINING_ONLY
 from espnet_mtkd.models.head import LinearHead, MLPHead
 from espnet_mtkd.models.layers import LayerWeighting, Standardize
 from espnet_mtkd.use.features import STRIDE, FilterBanks, WhisperEncoder, load_whisper
 
 HEADS = {"linear": LinearHead, "mlp": MLPHead}
-# Of a checkpoint: what the features have, and what was for the training only.
-ELSEWHERE = ("frontend.", "weighting.", "feature_loss.")
 _IN_CHECKPOINT = "frontend.upstream.upstream.model."  # where a trained Whisper is
 
 
@@ -70,9 +70,9 @@ class Network(torch.nn.Module):
     @property
     def max_seconds(self) -> float | None:
         """Longest speech that is heard to its end at a time; None: any."""
-        longest = [] if self.max_samples is None else [self.max_samples / 16000]
+        longest = [] if self.max_samples is None else [self.max_samples / SAMPLE_RATE]
         if isinstance(self.features, WhisperEncoder):
-            longest.append(self.features.max_frames * STRIDE / 16000)
+            longest.append(self.features.max_frames * STRIDE / SAMPLE_RATE)
         return min(longest, default=None)
 
 
@@ -112,9 +112,9 @@ def build_network(
         LayerWeighting(num_layers, [layers] if isinstance(layers, int) else layers),
         HEADS[config["head"]](size, len(config["emotions"]), **config["head_conf"]),
         language_head,
-        None if duration is None else round(duration * 16000),
+        None if duration is None else round(duration * SAMPLE_RATE),
     )
-    own = {k: v for k, v in state.items() if not k.startswith(ELSEWHERE)}
+    own = {k: v for k, v in state.items() if k.split(".")[0] not in ("frontend", *TRAINING_ONLY)}
     missing, unexpected = network.load_state_dict(own, strict=False)
     missing = [key for key in missing if not key.startswith("features.")]
     if missing or unexpected:

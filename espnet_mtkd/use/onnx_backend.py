@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_mtkd.errors import UserError
-from espnet_mtkd.use.archive import FORMAT
+from espnet_mtkd.use.archive import check_format
 
 METADATA = "espnet_mtkd"  # key of the metadata of a model, which is JSON
 
@@ -46,11 +46,7 @@ class OnnxBackend:
         if stored is None:
             raise UserError(f"{path}: not exported by mtkd export: no emotions are named in it")
         facts = json.loads(stored)
-        if facts["format"] > FORMAT:
-            raise UserError(
-                f"{path}: made by a newer espnet-mtkd (format {facts['format']}, this one reads "
-                f"{FORMAT}); upgrade it: pip install -U espnet-mtkd"
-            )
+        check_format(facts["format"], path)
         self.emotions: list[str] = facts["emotions"]
         self.languages: list[str] | None = facts["languages"]
         self.temperature: float | None = facts["temperature"]

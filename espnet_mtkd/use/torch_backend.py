@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from espnet_mtkd.data.wavheader import SAMPLE_RATE
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.use.archive import ModelFiles
 from espnet_mtkd.use.network import Network, build_network
@@ -39,7 +40,7 @@ class TrainedModel(torch.nn.Module):
     def max_seconds(self) -> float | None:
         """Longest speech that is heard to its end at a time; None: any."""
         samples = self.model.max_samples
-        return None if samples is None else samples / 16000
+        return None if samples is None else samples / SAMPLE_RATE
 
 
 class TorchBackend:
@@ -113,7 +114,7 @@ def check_network(files: ModelFiles, trained: TrainedModel) -> float:
     Raises:
         UserError: it is above 1e-3.
     """
-    noise = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, (1, 16000))).float()
+    noise = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, (1, SAMPLE_RATE))).float()
     network = load_network(files)
     with torch.inference_mode():
         pairs = zip(network(noise), trained(noise), strict=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,12 +10,10 @@ import numpy as np
 import soundfile
 import soxr
 
-from espnet_mtkd.data.wavheader import wav_defect
+from espnet_mtkd.data.wavheader import LOWEST_RATE, SAMPLE_RATE, file_defect
 from espnet_mtkd.errors import UserError
 
-SAMPLE_RATE = 16000  # Hz
 SHORTEST = 0.1  # seconds; stage 2 of the recipe takes nothing shorter either
-_LOWEST_RATE = 4000  # Hz; speech below is none, so the header must be wrong
 _BLOCK = 1 << 20  # samples of all channels that are decoded at a time
 
 
@@ -29,11 +26,13 @@ def read_blocks(path: str | Path) -> Iterator[np.ndarray]:
     Raises:
         UserError: it is none, cannot be decoded to its end, or has a rate below 4 kHz.
     """
-    _check_file(path)
+    defect = "a folder, not a recording" if os.path.isdir(path) else file_defect(path)
+    if defect:
+        raise UserError(f"{path}: {defect}")
     try:
         with soundfile.SoundFile(os.fsencode(path)) as file:
             rate, claimed, decoded = file.samplerate, file.frames, 0
-            if rate < _LOWEST_RATE:
+            if rate < LOWEST_RATE:
                 raise UserError(f"{path}: its header says {rate} Hz, which is no rate of speech")
             yield from resampled(_mono_blocks(file), rate)
             decoded = file.tell()
@@ -51,23 +50,6 @@ def _mono_blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
     # Not file.blocks(): that believes a header which claims years of sound.
     while len(block := file.read(size, dtype="float32", always_2d=True)):
         yield sum(block.T) / block.shape[1]  # several times as fast as mean(axis=1)
-
-
-def _check_file(path: str | Path) -> None:
-    try:
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise UserError(f"{path}: a folder, not a recording")
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            raise UserError(f"{path}: not a file")
-        if status.st_size == 0:
-            raise UserError(f"{path}: empty file")
-        defect = wav_defect(path)
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise UserError(f"{path}: {reason}") from None
-    if defect:
-        raise UserError(f"{path}: {defect}")
 
 
 def resampled(blocks: Iterable[np.ndarray], rate: float) -> Iterator[np.ndarray]:
