@@ -17,7 +17,8 @@ skip_data_prep=false # Skip stages 1 to 4.
 skip_train=false     # Skip stages 5 to 7.
 skip_eval=false      # Skip stages 8 to 11.
 skip_packing=false   # Skip stage 12.
-ngpu=0               # GPUs of a training; 0: CPU.
+ngpu=0               # GPUs of a training, on each of its machines; 0: CPU.
+num_nodes=1          # Machines of a training, with cmd_backend=slurm.
 nj=                  # Jobs side by side; default: the number of cores.
 python=              # Python of an environment with ESPnet; default: .venv, which is made if missing.
 datadir=data         # Where stage 1 writes.
@@ -49,6 +50,7 @@ upstream=fbank_no_cmvn  # Any S3PRL upstream.
 upstream_path=""        # Its checkpoint: a file, or a folder for hf_*_custom.
 upstream_mode=frozen    # frozen, or finetune.
 pooling=stats           # mean, or stats (mean and standard deviation).
+feats_bits=32           # Of stored features; 16: half the space, and computed in bfloat16: faster.
 systems="ft kd mtkd_uniform mtkd_cosine_batch mtkd" # Students to train, files in conf/systems/.
 seeds="0"               # Seeds, e.g. "0 1 2".
 teacher_init=scratch    # Teachers start from scratch, or from ft: multilingual.

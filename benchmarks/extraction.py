@@ -3,9 +3,9 @@
     python benchmarks/extraction.py UPSTREAM CHECKPOINT FOLDER_OF_AUDIO [--num 60] [--nj 2]
 
 FOLDER_OF_AUDIO is searched for 16 kHz mono WAV or FLAC. S3PRL is run as its documentation shows it,
-with torch's own choice of threads and with one; the project with ``--nj`` processes. All see the
-same utterances, in turns, so that what else the machine does meets all of them, and all are ready
-when the clock starts: loaded, for the project also packed.
+with torch's own choice of threads and with one; the project with ``--nj`` processes, in float32 and
+in bfloat16. All see the same utterances, in turns, so that what else the machine does meets all of
+them, and all are ready when the clock starts: loaded, for the project also packed.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def s3prl(upstream: torch.nn.Module, paths: list[str], threads: int) -> None:
             torch.stack([h[0].mean(0) for h in states]).numpy()
 
 
-def own(upstream: Upstream, recordings: list, nj: int) -> None:
+def own(upstream: Upstream, recordings: list, nj: int, bits: int) -> None:
     """Compute and store them as the project does."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        FeatureStore(folder).add(upstream, MeanPooling(), recordings, nj)
+        FeatureStore(folder, bits).add(upstream, MeanPooling(), recordings, nj)
 
 
 def seconds(work: Callable[[], None]) -> float:
@@ -75,24 +75,25 @@ def main() -> None:
     limit_caches()
     torch.set_num_threads(1)
     theirs = load_upstream(options.upstream, options.checkpoint).eval()
-    ours = Upstream(options.upstream, options.checkpoint)
-    ours.pack()
+    ours = {bits: Upstream(options.upstream, options.checkpoint) for bits in (32, 16)}
+    for bits, upstream in ours.items():
+        upstream.pack(bits)
     cores = os.cpu_count() or 1
     ways = {
-        "this project": lambda: own(ours, recordings, options.nj),
-        "one thread": lambda: s3prl(theirs, paths, 1),
-        f"{cores} threads": lambda: s3prl(theirs, paths, cores),
+        "this project": lambda: own(ours[32], recordings, options.nj, 32),
+        "this project, --feats_bits 16": lambda: own(ours[16], recordings, options.nj, 16),
+        "S3PRL, one thread": lambda: s3prl(theirs, paths, 1),
+        f"S3PRL, {cores} threads": lambda: s3prl(theirs, paths, cores),
     }
     rounds = [{name: seconds(way) for name, way in ways.items()} for _ in range(options.rounds)]
     speech = sum(r.samples for r in recordings) / SAMPLE_RATE
     print(f"{len(paths)} utterances, {speech:.0f} s of speech, best of {options.rounds} rounds")
     best = {name: min(r[name] for r in rounds) for name in ways}
-    print(f"this project, {options.nj} processes: {best['this project']:.1f} s")
-    for name in list(ways)[1:]:
+    for name in ways:
         ratio = best[name] / best["this project"]
         ratios = [r[name] / r["this project"] for r in rounds]
         print(
-            f"S3PRL an utterance at a time, {name}: {best[name]:.1f} s, {ratio:.2f} times as long "
+            f"{name}: {best[name]:.1f} s, {ratio:.2f} times as long as this project "
             f"(median of the rounds' ratios {statistics.median(ratios):.2f})"
         )
 

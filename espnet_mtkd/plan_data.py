@@ -68,6 +68,8 @@ class DataPlan:
         )
         # How many there are is the protocol's to say; --num_folds is for `si`.
         self.num_folds = num_folds(options.protocol, self.corpora, count)
+        if options.feats_bits not in (16, 32):
+            raise UserError(f"--feats_bits {options.feats_bits}: must be 32 or 16")
         every_fold = [str(k) for k in range(1, self.num_folds + 1)]
         self.folds = every_fold if options.folds == "all" else options.folds.split()
         self.frozen = "frozen" in (options.upstream_mode, options.student_mode)
@@ -100,6 +102,9 @@ class DataPlan:
                 raise UserError(
                     f"--{other} {corpus}: also among --{one}; it can only be one of them"
                 )
+        for name, least in (("ngpu", 0), ("num_nodes", 1)):
+            if getattr(options, name) < least:
+                raise UserError(f"--{name} {getattr(options, name)}: must be {least} or more")
         if options.views < 0:
             raise UserError(f"--views {options.views}: must be 0 or more")
         if options.upstream_path:
@@ -209,19 +214,21 @@ class DataPlan:
         if not self.frozen:
             return []
         o, jobs = self.o, []
-        tag = f"{o.upstream}_{o.pooling}"
+        tag = o.upstream
         inputs: tuple[Path, ...] = ()
         if self.upstream_path is not None:
             # The name of the folder is for people; its hash tells two of the same name apart.
             sha = hashlib.sha256(self.upstream_path.encode()).hexdigest()[:6]
-            tag = f"{o.upstream}_{Path(self.upstream_path).stem}_{sha}_{o.pooling}"
+            tag = f"{o.upstream}_{Path(self.upstream_path).stem}_{sha}"
             inputs = (Path(self.upstream_path),)
+        tag += f"_{o.pooling}" + ("_16bit" if o.feats_bits == 16 else "")
         sources = [*self.audio.items()]
         sources += [(f"{corpus}_views{o.views}", job) for corpus, job in self.views.items()]
         for corpus, audio in sources:
             output = self.dumpdir / "feats" / tag / corpus
             argv = ["--data_dir", str(audio.output), "--output_dir", str(output)]
             argv += ["--upstream", o.upstream, "--pooling", o.pooling]
+            argv += ["--bits", str(o.feats_bits)]
             if self.upstream_path is not None:
                 argv += ["--upstream_path", self.upstream_path]
             # Corpora are done side by side; more cores than corpora share the work of each.
@@ -253,6 +260,8 @@ class DataPlan:
         free: tuple[str, ...] = (),
         resumes: bool = False,
         cmd: str = "",
+        launch: tuple[str, ...] = (),
+        also: tuple[Path, ...] = (),
     ) -> Job:
         return Job(
             output=output,
@@ -265,4 +274,6 @@ class DataPlan:
             free_args=free,
             resumes=resumes,
             cmd=cmd,
+            launch=launch,
+            also=also,
         )

@@ -411,6 +411,12 @@ def test_fine_tuning_reads_waveforms():
     assert plan.predictions[0].argv[-3] == "dump/folds/mini_ser_four_si3/fold_1/dev/wav.scp,sound"
 
 
+def test_features_of_16_bits_have_a_store_of_their_own():
+    full, half = (make_plan(feats_bits=bits).stores[0] for bits in (32, 16))
+    assert (value(full, "--bits"), value(half, "--bits")) == ("32", "16")
+    assert half.output.parent.name == full.output.parent.name + "_16bit"
+
+
 def test_two_checkpoints_of_one_name_have_two_stores(tmp_path):
     for parent in ("a", "b"):
         (tmp_path / parent / "model").mkdir(parents=True)
@@ -424,11 +430,53 @@ def test_two_checkpoints_of_one_name_have_two_stores(tmp_path):
 
 
 def test_back_ends():
-    options = dict(train_cmd="run.pl", cuda_cmd="slurm.pl --gpu 1", decode_cmd="run.pl -x")
+    options = dict(train_cmd="run.pl", cuda_cmd="slurm.pl --mem 4G", decode_cmd="run.pl -x")
     plan = make_plan(**options)
     assert by_name(plan)["ft"].cmd == "run.pl" and plan.predictions[0].cmd == "run.pl -x"
-    assert by_name(make_plan(ngpu=1, **options))["ft"].cmd == "slurm.pl --gpu 1"
-    assert plan.split.cmd == ""
+    training = by_name(make_plan(ngpu=1, **options))["ft"]
+    assert training.cmd == "slurm.pl --mem 4G --gpu 1"
+    assert "--multiprocessing_distributed" not in training.argv
+    assert by_name(make_plan(ngpu=1))["ft"].cmd == plan.split.cmd == ""
+
+
+def test_several_gpus_are_espnets_own_processes():
+    training = by_name(make_plan(ngpu=4))["mtkd"]
+    assert value(training, "--ngpu") == "4"
+    assert value(training, "--multiprocessing_distributed") == "true"
+    assert not training.free_args
+
+
+@pytest.mark.parametrize(
+    ("script", "launch"), [("slurm.pl", ("srun", "--export=ALL")), ("tools/srun.sh", ())]
+)
+def test_several_machines_are_slurms(tmp_path, script, launch):
+    def make(**options):
+        plan = make_plan(num_nodes=3, cuda_cmd=script, train_cmd=script, **options)
+        return by_name(plan)["mtkd"]
+
+    training = make(ngpu=2)
+    assert training.cmd == f"{script} --gpu 2 --num_nodes 3"
+    assert training.launch == launch
+    assert value(training, "--dist_launcher") == "slurm"
+    assert "--dist_backend" not in training.argv
+    option, place = training.free_args
+    assert option == "--dist_init_method"
+    folder = training.output.parent.absolute()
+    assert place.startswith(f"file://{folder}/.mtkd_meeting_")
+    # No two starts meet in one file, and both are the same training.
+    assert make(ngpu=2).free_args != training.free_args
+    assert make(ngpu=2).key == training.key
+    training = make()
+    assert training.cmd == f"{script} --num_nodes 3"
+    assert value(training, "--dist_backend") == "gloo"
+
+
+def test_verification_covers_all_results():
+    plan = make_plan(expdir="other")
+    assert [str(path) for path in plan.scores.also] == [
+        "other/results.json",
+        "other/experiment.json",
+    ]
 
 
 def test_held_out_corpora(tmp_path):
@@ -489,11 +537,15 @@ def test_package():
             {"corpora": "emodb", "corpus_root": ["EMODB=/nowhere"]},
             "corpus emodb: EMODB='/nowhere' is no folder",
         ),
+        ({"num_nodes": 2}, "--num_nodes 2 needs Slurm: cmd_backend=slurm"),
+        ({"num_nodes": 0}, "--num_nodes 0: must be 1 or more"),
+        ({"ngpu": -1}, "--ngpu -1: must be 0 or more"),
         ({"teacher_init": "ft"}, "--teacher_init ft: must be scratch or multilingual"),
         ({"teacher_ensemble": "yes"}, "--teacher_ensemble yes: must be true, false or soup"),
         ({"teacher_config": "conf/x.yaml"}, "conf/x.yaml: no such file"),
         ({"labelled_share": 0.0}, "--labelled_share 0.0: must be above 0, at most 1"),
         ({"labelled_share": 1.5}, "--labelled_share 1.5: must be above 0, at most 1"),
+        ({"feats_bits": 8}, "--feats_bits 8: must be 32 or 16"),
         ({"upstream_mode": "forzen"}, "--upstream_mode forzen: must be one of frozen, fine"),
         ({"labels": "five"}, "conf/labels/five.yaml: no such file"),
         ({"student_config": "conf/x.yaml"}, "conf/x.yaml: no such file"),

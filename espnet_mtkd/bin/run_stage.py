@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_mtkd.data.files import lock, refused_by_system
-from espnet_mtkd.errors import cli
+from espnet_mtkd.errors import UserError, cli
 from espnet_mtkd.jobs import run_jobs
 from espnet_mtkd.plan import Plan
 
@@ -41,6 +41,7 @@ OPTIONS = {
     "upstream_path": "",
     "upstream_mode": "frozen",
     "pooling": "stats",
+    "feats_bits": 32,
     "systems": "ft kd mtkd_uniform mtkd_cosine_batch mtkd",
     "seeds": "0",
     "teacher_init": "scratch",
@@ -55,6 +56,7 @@ OPTIONS = {
     "pack_system": "",
     # jobs
     "ngpu": 0,
+    "num_nodes": 1,
     "nj": 2,
     "train_cmd": "",
     "cuda_cmd": "",
@@ -76,6 +78,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage, one run at a time in an experiment's folder."""
     args = get_parser().parse_args(argv)
+    if args.pooling not in ("mean", "stats"):
+        raise UserError(f"--pooling {args.pooling}: must be mean or stats")
     expdir = Path(args.expdir)
     start = time.monotonic()
     try:

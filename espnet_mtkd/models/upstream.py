@@ -13,7 +13,7 @@ from espnet2.asr.frontend.abs_frontend import AbsFrontend
 
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.adapters import add_lora, checkpoint_gradients, keep_adapters_only
-from espnet_mtkd.models.packing import pack_linear
+from espnet_mtkd.models.packing import pack
 
 MODES = ("frozen", "finetune", "lora")
 # Hugging Face folders: the entry that reads a folder, by `model_type` in its config.json.
@@ -192,9 +192,9 @@ class Upstream(AbsFrontend):
         inner = getattr(self._module(), "upstream", None)
         return getattr(inner, "padding_is_invisible", False)
 
-    def pack(self) -> None:
-        """Load a frozen upstream now, and make it as fast on a CPU as it can be."""
-        pack_linear(self._module())
+    def pack(self, bits: int = 32) -> None:
+        """Load a frozen upstream now and make it faster on a CPU, see :func:`packing.pack`."""
+        pack(self._module(), bits)
 
     def _module(self) -> torch.nn.Module:
         """Return the upstream, loading it at the first need if it is frozen."""
