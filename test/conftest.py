@@ -216,10 +216,23 @@ class TrainedModels:
             "fbank_no_cmvn": dict(upstream="fbank_no_cmvn"),
             "mfcc": dict(upstream="mfcc"),
             "conv": dict(frontend="conv", channels=[8, 8], kernels=[3, 3], strides=[2, 1]),
+            "conformer": dict(
+                frontend="conformer",
+                channels=[8, 8],
+                kernels=[3, 3],
+                strides=[2, 2],
+                conformer_conf=dict(num_blocks=2, linear_units=16, attention_heads=2),
+            ),
             "whisper": dict(upstream="hf_whisper_custom", path="whisper"),
+            "whisper_slice": dict(upstream="hf_whisper_custom", path="whisper", keep_layers=1),
+            "whisper_slice_tuned": dict(
+                upstream="hf_whisper_custom", path="whisper", keep_layers=1, mode="finetune"
+            ),
+            "whisper_lora": dict(upstream="hf_whisper_custom", path="whisper", mode="lora"),
             "whisper_tuned": dict(upstream="hf_whisper_custom", path="whisper", mode="finetune"),
             "wav2vec2": dict(upstream="hf_wav2vec2_custom", path="wav2vec2_layer", mode="finetune"),
             "hubert": dict(upstream="hf_hubert_custom", path="hubert"),
+            "hubert_lora": dict(upstream="hf_hubert_custom", path="hubert", mode="lora"),
             "wavlm": dict(upstream="hf_wavlm_custom", path="wavlm"),
             "wav2vec2_bert": dict(upstream="hf_wav2vec2_bert_custom", path="wav2vec2_bert"),
         }
@@ -308,11 +321,13 @@ class TrainedModels:
         (folder.parents[2] / "results.json").write_text(json.dumps(results))
         return folder
 
-    def packed(self, kind: str, pooling: str = "mean", **model: Any) -> Path:
+    def packed(
+        self, kind: str, pooling: str = "mean", name: str | None = None, **model: Any
+    ) -> Path:
         """Return the archive of a model."""
         from espnet_mtkd.bin import pack
 
-        folder = self(kind, pooling, **model)
+        folder = self(kind, pooling, name, **model)
         archive = folder.parents[2] / "packed" / "ft.zip"
         if not archive.exists():
             expdir = str(folder.parents[2])

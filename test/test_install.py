@@ -86,7 +86,7 @@ def sandbox(tmp_path: Path) -> Sandbox:
 
 
 def installed_by(
-    name: str, sandbox: Sandbox, extras: str = "[mini,lora,onnx,test,dev]"
+    name: str, sandbox: Sandbox, extras: str = "[mini,lora,onnx,demo,test,dev]"
 ) -> list[str]:
     """The calls of a whole installation by the base interpreter ``name``."""
     return [f"venv by {name}", f"pip install .{extras} in {sandbox.root}", f"check by {name}"]
@@ -213,7 +213,7 @@ def test_moved_project_is_installed_again(sandbox):
     sandbox.run()
     sandbox.root = sandbox.root.rename(sandbox.root.with_name("elsewhere"))
     sandbox.run()
-    assert sandbox.calls[3] == f"pip install .[mini,lora,onnx,test,dev] in {sandbox.root}"
+    assert sandbox.calls[3] == f"pip install .[mini,lora,onnx,demo,test,dev] in {sandbox.root}"
 
 
 def test_link_to_another_disk_stays_a_link(sandbox, tmp_path):

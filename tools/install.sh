@@ -10,7 +10,7 @@ log=$venv/install.log
 stamp=$venv/.installed       # what was installed, written last
 unfinished=$venv/.installing # exists from the first to the last step of an installation
 constraints=$root/tools/constraints.txt
-extras=mini,lora,onnx,test,dev
+extras=mini,lora,onnx,demo,test,dev
 python=${MTKD_PYTHON:-}
 
 usage() {
@@ -22,7 +22,7 @@ about 3 minutes and 7 GB, most of it CUDA's libraries.
 
   --python PYTHON  use this existing environment with ESPnet in it as it is, and only check it:
                    nothing is installed, no .venv is made (also: MTKD_PYTHON in the environment)
-  --extras LIST    comma-separated extras of setup.py (default: mini,lora,onnx,test,dev)
+  --extras LIST    comma-separated extras of setup.py (default: mini,lora,onnx,demo,test,dev)
   --help           show this text
 
 Otherwise the first of these that is Python 3.12 or 3.13 makes .venv: $PYTHON, python3.12,

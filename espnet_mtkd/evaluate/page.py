@@ -30,7 +30,7 @@ RULES = """\
 body { margin: 0 auto; max-width: 76rem; padding: 1.2rem 1rem 3rem; background: var(--page);
   color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans",
   "Liberation Sans", sans-serif; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .6rem; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .6rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 2.4rem 0 .5rem; padding-top: .9rem;
   border-top: 1px solid var(--faint); }
 h3 { font-size: 1.02rem; margin: 1.4rem 0 .4rem; }

@@ -27,6 +27,8 @@ CONFIG, PARAMETERS = "ser_train_config", "ser_model_file"
 PARAMETERS_OF_TRAINING = "valid.uar.best.pth"
 # Upstreams without a checkpoint, as in espnet_mtkd.models.upstream (which needs torch).
 WITHOUT_FILES = ("fbank", "fbank_no_cmvn", "linear", "mel", "mfcc", "spectrogram")
+# S3PRL's names of upstreams that read a file or folder; the others fetch something.
+READ_FILES = ("_local", "_custom")
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,8 @@ def read_packed(folder: Path, name: str) -> ModelFiles:
         path = str(path)
         if not is_safe(path) or not (files.config_file.parent / path).exists():
             raise UserError(f"{name}: its upstream {path} is not in the archive")
+        if upstream is not None and not upstream.endswith(READ_FILES):
+            raise UserError(f"{name}: its upstream {upstream} does not read files of an archive")
     return files
 
 

@@ -15,77 +15,12 @@ from espnet_mtkd.data.files import atomic_path
 from espnet_mtkd.data.wavheader import SAMPLE_RATE
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.use.archive import FORMAT, ModelFiles
-from espnet_mtkd.use.features import STRIDE, repeat_last
-from espnet_mtkd.use.network import Network
+from espnet_mtkd.use.exportable import exportable
 from espnet_mtkd.use.onnx_backend import METADATA, OnnxBackend
-from espnet_mtkd.use.torch_backend import TrainedModel, load_network, no_pickle
+from espnet_mtkd.use.torch_backend import no_pickle
 
 OPSET = 18
-# Transformers' models that take waveforms and whose every operation can be exported.
-HUGGING_FACE = ("hf_wav2vec2_custom", "hf_hubert_custom", "hf_wavlm_custom")
 TOLERANCE = 1e-4  # of logits
-
-
-class HuggingFaceFeatures(torch.nn.Module):
-    """The hidden states of a transformers model as S3PRL gives them, for recordings of one length.
-
-    Args:
-        model: the transformers model.
-        normalize: give every recording mean 0 and variance 1.
-    """
-
-    def __init__(self, model: torch.nn.Module, normalize: bool) -> None:
-        super().__init__()
-        self.model = model
-        self.normalize = normalize
-
-    def forward(self, speech: torch.Tensor) -> list[torch.Tensor]:
-        """Return all hidden states (Batch, Frames, D) of (Batch, Samples) at 16 kHz."""
-        if self.normalize:
-            centred = speech - speech.mean(1, keepdim=True)
-            speech = centred / (centred.square().mean(1, keepdim=True) + 1e-7).sqrt()
-        states = self.model(speech, output_hidden_states=True).hidden_states
-        frames = (speech.shape[1] + STRIDE - 1) // STRIDE
-        return [repeat_last(layer, frames) for layer in states]
-
-
-def exportable(files: ModelFiles) -> Network:
-    """Return the network of a model in a form that can be exported.
-
-    Raises:
-        UserError: its upstream has none.
-    """
-    network = load_network(files)
-    if isinstance(network, Network):
-        return network
-    if files.upstream not in HUGGING_FACE:
-        what = f"upstream {files.upstream}" if files.upstream else "an encoder of its own"
-        raise UserError(
-            f"{files.name}: {what} cannot be exported; upstreams that can are fbank, "
-            f"fbank_no_cmvn, hf_whisper_custom, {', '.join(HUGGING_FACE)}"
-        )
-    return from_trained(network)
-
-
-def from_trained(trained: TrainedModel) -> Network:
-    """Build the network around the transformers model inside a trained model."""
-    from espnet_mtkd.models.adapters import hugging_face_model
-
-    model = trained.model
-    upstream = model.frontend._module()
-    inner = upstream.upstream
-    extractor = getattr(inner, "extracter", None)
-    normalize = inner.do_normalize if extractor is None else extractor.do_normalize
-    network = Network(
-        HuggingFaceFeatures(hugging_face_model(upstream, "export"), normalize),
-        "stats" if type(model.pooling).__name__ == "StatsPooling" else "mean",
-        model.normalize,
-        model.layer_weighting,
-        model.head,
-        model.language_head,
-        model.max_samples,
-    )
-    return network.eval()
 
 
 def export(files: ModelFiles, output: Path, int8: bool = False) -> float:
@@ -137,7 +72,7 @@ def export(files: ModelFiles, output: Path, int8: bool = False) -> float:
     return difference
 
 
-def _export(network: Network, names: list[str], path: Path) -> None:
+def _export(network: torch.nn.Module, names: list[str], path: Path) -> None:
     batch, samples = torch.export.Dim("batch", min=1), torch.export.Dim("samples", min=1600)
     # The exporter talks of every step and of what others have deprecated.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 import torchaudio
 from torchaudio.compliance.kaldi import get_mel_banks
 
+from espnet_mtkd.data.wavheader import SAMPLE_RATE
+
 STRIDE = 320  # samples a frame of Whisper
 _FRAME, _SHIFT, _FFT = 400, 160, 512  # of the filter banks: 25 ms, 10 ms
 
@@ -37,6 +39,8 @@ class FilterBanks(torch.nn.Module):
         normalize: give every dimension of a recording mean 0 and deviation 1 (``fbank``), or
             leave them as they are (``fbank_no_cmvn``).
     """
+
+    max_seconds = None
 
     def __init__(self, normalize: bool) -> None:
         super().__init__()
@@ -112,10 +116,9 @@ class WhisperEncoder(torch.nn.Module):
         size, mels = config["d_model"], config["num_mel_bins"]
         self.n_fft = preprocessor.get("n_fft", 400)
         self.hop = preprocessor.get("hop_length", 160)
-        self.max_frames = config["max_source_positions"]
         self.conv1 = torch.nn.Conv1d(mels, size, 3, padding=1)
         self.conv2 = torch.nn.Conv1d(size, size, 3, stride=2, padding=1)
-        self.embed_positions = torch.nn.Embedding(self.max_frames, size)
+        self.embed_positions = torch.nn.Embedding(config["max_source_positions"], size)
         heads, hidden = config["encoder_attention_heads"], config["encoder_ffn_dim"]
         layers = [WhisperLayer(size, heads, hidden) for _ in range(config["encoder_layers"])]
         self.layers = torch.nn.ModuleList(layers)
@@ -130,6 +133,11 @@ class WhisperEncoder(torch.nn.Module):
             bins, 0.0, 8000.0, mels, 16000, norm="slaney", mel_scale="slaney"
         )
         self.register_buffer("filters", filters, persistent=False)
+
+    @property
+    def max_seconds(self) -> float:
+        """Longest speech that there are positions for."""
+        return self.embed_positions.num_embeddings * STRIDE / SAMPLE_RATE
 
     def log_mel(self, speech: torch.Tensor) -> torch.Tensor:
         """Return log-mel spectrograms (Batch, Mels, Frames), a frame for every 160 samples."""
@@ -153,20 +161,35 @@ class WhisperEncoder(torch.nn.Module):
         return hidden
 
 
-def load_whisper(folder: Path, state: dict[str, torch.Tensor]) -> WhisperEncoder | None:
-    """Load the encoder of a Hugging Face folder.
+def empty_whisper(folder: Path, num_layers: int | None = None) -> WhisperEncoder:
+    """Make the encoder that a Hugging Face folder describes, without its parameters.
 
     Args:
         folder: with ``config.json`` and ``preprocessor_config.json``.
-        state: its parameters where they were trained, else empty: they are in the folder.
-
-    Returns:
-        None if the folder has no ``model.safetensors``.
+        num_layers: default None: those of the folder.
     """
     config, preprocessor = (
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("config", "preprocessor_config")
     )
+    if num_layers is not None:
+        config["encoder_layers"] = num_layers
+    return WhisperEncoder(config, preprocessor)
+
+
+def load_whisper(
+    folder: Path, state: dict[str, torch.Tensor], keep_layers: int | None = None
+) -> WhisperEncoder | None:
+    """Load the encoder of a Hugging Face folder.
+
+    Args:
+        folder: with ``config.json`` and ``preprocessor_config.json``.
+        state: its parameters where they were trained, else empty: they are in the folder.
+        keep_layers: the first so many of its layers; None (default): all.
+
+    Returns:
+        None if the folder has no ``model.safetensors``.
+    """
     if not state:
         if not (folder / "model.safetensors").is_file():
             return None
@@ -175,6 +198,8 @@ def load_whisper(folder: Path, state: dict[str, torch.Tensor]) -> WhisperEncoder
         state = load_file(folder / "model.safetensors")
         mark = next((m for m in ("model.encoder.", "encoder.") if m + "conv1.bias" in state), "")
         state = {k.removeprefix(mark): v for k, v in state.items() if k.startswith(mark)}
-    encoder = WhisperEncoder(config, preprocessor)
+    encoder = empty_whisper(folder, keep_layers)
+    if keep_layers is not None:
+        state = {key: state[key] for key in encoder.state_dict()}
     encoder.load_state_dict(state)
     return encoder

@@ -11,7 +11,7 @@ from espnet_mtkd.data.wavheader import SAMPLE_RATE
 from espnet_mtkd.distill import TRAINING_ONLY
 from espnet_mtkd.models.head import LinearHead, MLPHead
 from espnet_mtkd.models.layers import LayerWeighting, Standardize
-from espnet_mtkd.use.features import STRIDE, FilterBanks, WhisperEncoder, load_whisper
+from espnet_mtkd.use.features import FilterBanks, WhisperEncoder, load_whisper
 
 HEADS = {"linear": LinearHead, "mlp": MLPHead}
 _IN_CHECKPOINT = "frontend.upstream.upstream.model."  # where a trained Whisper is
@@ -21,7 +21,8 @@ class Network(torch.nn.Module):
     """From waveforms (Batch, Samples) of equal length to logits, and those of the language.
 
     Args:
-        features: from (Batch, Samples) to the list of hidden states (Batch, Frames, D).
+        features: from (Batch, Samples) to the list of hidden states (Batch, Frames, D); its
+            ``max_seconds`` is the longest speech that it takes, None: any.
         pooling: ``mean`` or ``stats``, see :mod:`espnet_mtkd.models.pooling`.
         normalize, layer_weighting, head, language_head: those of the model.
         max_samples: what comes later is not heard; None: all is.
@@ -71,8 +72,8 @@ class Network(torch.nn.Module):
     def max_seconds(self) -> float | None:
         """Longest speech that is heard to its end at a time; None: any."""
         longest = [] if self.max_samples is None else [self.max_samples / SAMPLE_RATE]
-        if isinstance(self.features, WhisperEncoder):
-            longest.append(self.features.max_frames * STRIDE / SAMPLE_RATE)
+        if self.features.max_seconds is not None:
+            longest.append(self.features.max_seconds)
         return min(longest, default=None)
 
 
@@ -128,14 +129,13 @@ def _features(
     name, mode = conf.get("upstream", "fbank_no_cmvn"), conf.get("mode", "frozen")
     if name in ("fbank", "fbank_no_cmvn"):
         return FilterBanks(normalize=name == "fbank")
-    whole = conf.get("keep_layers") is None  # a slice runs through the original
-    if name == "hf_whisper_custom" and mode in ("frozen", "finetune") and whole:
+    if name == "hf_whisper_custom" and mode in ("frozen", "finetune"):
         trained = {
             key.removeprefix(_IN_CHECKPOINT): value
             for key, value in state.items()
             if key.startswith(_IN_CHECKPOINT)
         }
-        return load_whisper(folder / conf["path_or_url"], trained)
+        return load_whisper(folder / conf["path_or_url"], trained, conf.get("keep_layers"))
     return None
 
 

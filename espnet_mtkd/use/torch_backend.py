@@ -13,7 +13,11 @@ import torch
 from espnet_mtkd.data.wavheader import SAMPLE_RATE
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.use.archive import ModelFiles
+from espnet_mtkd.use.features import STRIDE
 from espnet_mtkd.use.network import Network, build_network
+
+# What S3PRL, transformers and torch raise at files that do not fit each other.
+BROKEN = (AssertionError, AttributeError, KeyError, TypeError, ValueError, RuntimeError)
 
 
 class TrainedModel(torch.nn.Module):
@@ -39,8 +43,12 @@ class TrainedModel(torch.nn.Module):
     @property
     def max_seconds(self) -> float | None:
         """Longest speech that is heard to its end at a time; None: any."""
-        samples = self.model.max_samples
-        return None if samples is None else samples / SAMPLE_RATE
+        longest = [] if self.model.max_samples is None else [self.model.max_samples]
+        upstream = getattr(self.model.frontend, "_module", torch.nn.Identity)()
+        for module in upstream.modules():
+            if hasattr(module, "max_source_positions"):  # Whisper
+                longest.append(module.max_source_positions * STRIDE)
+        return min(longest) / SAMPLE_RATE if longest else None
 
 
 class TorchBackend:
@@ -62,7 +70,7 @@ class TorchBackend:
             self.device = torch.device(device)
             with no_pickle():
                 self.network = load_network(files).to(self.device)
-        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        except (*BROKEN, OSError) as error:
             raise UserError(f"{files.name}: {_first_line(error)}") from None
         except pickle.UnpicklingError:
             raise UserError(f"{files.name}: the parameters hold more than numbers") from None

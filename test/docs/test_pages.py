@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from espnet_mtkd.systems import ROOT
 
@@ -36,16 +41,21 @@ def script(page: Path) -> str:
     return "\n".join(parts) + "\n"
 
 
-def follow(page: Path, folder: Path) -> None:
-    """Run a page in a clone."""
+def environment(root: Path) -> dict[str, str]:
+    """What a reader's shell has after `. ./path.sh` in a clone."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    env = {**os.environ, "PATH": path, "MTKD_PYTHON": sys.executable, "HF_HUB_OFFLINE": "1"}
-    for name in ("KALDI_ROOT", "ESPNET_ROOT", "PYTHONPATH", "MAIN_ROOT"):
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(root)}
+    for name in ("KALDI_ROOT", "ESPNET_ROOT", "MAIN_ROOT"):
         env.pop(name, None)
+    return {**env, "MTKD_PYTHON": sys.executable, "HF_HUB_OFFLINE": "1"}
+
+
+def run(text: str, folder: Path, root: Path = ROOT) -> str:
+    """Run what a reader types; return what they see."""
     done = subprocess.run(
-        ["bash", "-c", script(page)],
+        ["bash", "-c", text],
         cwd=folder,
-        env=env,
+        env=environment(root),
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -53,6 +63,12 @@ def follow(page: Path, folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def follow(page: Path, folder: Path) -> str:
+    """Run a page in a clone."""
+    return run(script(page), folder, folder if (folder / "espnet_mtkd").is_dir() else ROOT)
 
 
 def clone(folder: Path) -> Path:
@@ -71,12 +87,8 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-WITH_PLACEHOLDERS = ("use.md",)  # speech.wav, user/name; the commands have tests of their own
-RUN = [
-    page.name
-    for page in sorted(DOCS.glob("*.md"))
-    if "@@" in script(page) and page.name not in WITH_PLACEHOLDERS
-]
+RUN = [page.name for page in sorted(DOCS.glob("*.md")) if "@@" in script(page)]
+PREPARED = ("tutorial.md", "use.md")  # run by tests of their own
 
 
 def test_the_tutorial(tmp_path):
@@ -88,13 +100,100 @@ def test_the_tutorial(tmp_path):
     assert "| mtkd |" in (folder / "exp" / "RESULTS.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [name for name in RUN if name != "tutorial.md"])
+# ---- use a student -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def packed(trained, tmp_path) -> Path:
+    """A folder with what `./run.sh` leaves behind for one student, and recordings of a reader."""
+    if not Path(sys.executable).with_name("mtkd").exists():
+        pytest.skip("the command mtkd is not installed beside this Python")
+    model = tmp_path / "exp" / "fold_1" / "seed_0" / "mtkd"
+    shutil.copytree(trained("fbank_no_cmvn"), model)
+    results = json.loads((trained("fbank_no_cmvn").parents[2] / "results.json").read_text())
+    results["test"]["rows"] = {"mtkd": results["test"]["rows"]["ft"]}
+    (tmp_path / "exp" / "results.json").write_text(json.dumps(results))
+    archive = tmp_path / "exp" / "packed" / "mtkd.zip"
+    archive.parent.mkdir()
+    shutil.copy(trained.packed("fbank_no_cmvn"), archive)
+    noise = 0.1 * np.random.default_rng(0).normal(size=16000)
+    for name in (
+        *("speech.wav", "a.wav", "b.mp3", "recordings/deep/x.ogg", "rec/1/y.flac"),
+        "data/mini_ser/audio/mini_ser_en_v07_anger_001.wav",  # of the embedded corpus
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / name, noise, 16000)
+    (tmp_path / "data" / "test").mkdir()
+    (tmp_path / "data" / "test" / "wav.scp").write_text("utt1 speech.wav\n")
+    return tmp_path
+
+
+def of_readme() -> tuple[list[str], str]:
+    """The three commands of the README's section, and its Python."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.split("## Use a student\n")[1].split("\n## ")[0]
+    bash, python = (text for _, text in BLOCK.findall(section))
+    commands = [line.split("#")[0].strip() for line in bash.splitlines()]
+    assert [command.split()[:2] for command in commands] == [
+        *(["mtkd", "predict"], ["mtkd", "export"], ["mtkd", "demo"])
+    ]
+    return commands, python
+
+
+def test_readme_from_the_packed_student_to_predictions_and_onnx(packed):
+    for module in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(module, reason="export needs the extra 'onnx'")
+    (predict, export, _), python = of_readme()
+    record = json.loads(run(predict, packed))
+    assert record["id"] == "speech.wav" and record["emotion"] in record["probabilities"]
+    run(export, packed)
+    again = json.loads(run(predict.replace(".zip", ".onnx"), packed))
+    assert again["probabilities"] == pytest.approx(record["probabilities"], abs=1e-4)
+    said = run(f"python - <<'BLOCK'\n{python}BLOCK", packed)
+    assert said.startswith(f"{record['emotion']} 0.")
+
+
+def test_readme_from_the_packed_student_to_the_page(packed):
+    pytest.importorskip("gradio", reason="the page needs the extra 'demo'")
+    demo = of_readme()[0][2]
+    # A port of its own: somebody may have a page open at the usual one.
+    command = shlex.split(f"{demo} --port 0")
+    page = subprocess.Popen(
+        command, cwd=packed, env=environment(ROOT), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        line = page.stdout.readline()
+        address = re.match(r"open (http://127\.0\.0\.1:\d+/?) in a browser", line)[1]
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            assert "Speech emotion recognition" in answer.read().decode()
+    finally:
+        page.send_signal(signal.SIGINT)
+        assert page.wait(timeout=60) is not None
+        page.stdout.close()
+
+
+def test_the_page_on_using_a_model(packed):
+    for module in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(module, reason="export needs the extra 'onnx'")
+    said = follow(DOCS / "use.md", packed).splitlines()
+    records = [json.loads(line) for line in said if line.startswith("{")]
+    assert [record["id"] for record in records] == [
+        *("speech.wav", "a.wav", "b.mp3", "recordings/deep/x.ogg"),
+        *("rec/1/y.flac", "utt1", "rec/1/y.flac", "speech.wav"),
+    ]
+    assert {record["emotion"] for record in records} <= set(records[0]["probabilities"])
+    assert (packed / "emotions.csv").read_text().count("\n") == 2
+    assert (packed / "mtkd.zip").is_file()
+
+
+@pytest.mark.parametrize("name", [name for name in RUN if name not in PREPARED])
 def test_blocks_of_a_page(name, tmp_path):
     follow(DOCS / name, clone(tmp_path / "clone"))
 
 
 def test_pages_with_commands_are_among_those_that_are_run():
-    assert {"tutorial.md", "corpus.md", "weighting.md", "upstream.md", "method.md"} <= set(RUN)
+    pages = ("tutorial", "use", "corpus", "weighting", "upstream", "method")
+    assert {f"{name}.md" for name in pages} <= set(RUN)
     for page in DOCS.glob("*.md"):
         for line, language, text in blocks(page):
             assert language in LANGUAGES, f"{page.name}:{line}"

@@ -134,6 +134,12 @@ def test_configs_of_other_programs_and_versions(trained, tmp_path, changes, mess
     refuses(changed_config(trained.packed("fbank"), tmp_path / "x.zip", **changes), message)
 
 
+@pytest.mark.parametrize("upstream", ["hubert_url", "hubert_base", "customized_upstream"])
+def test_upstreams_that_would_fetch_something(trained, tmp_path, upstream):
+    target = changed_config(trained.packed("whisper"), tmp_path / "x.zip", upstream=upstream)
+    refuses(target, f"its upstream {upstream} does not read files of an archive")
+
+
 def test_broken_archives(trained, tmp_path):
     path = tmp_path / "x.zip"
     path.write_bytes(b"PK not a zip")

@@ -17,8 +17,11 @@ from espnet_mtkd.use.archive import WITHOUT_FILES, open_model
 from espnet_mtkd.use.network import Network
 from espnet_mtkd.use.torch_backend import TorchBackend, TrainedModel, check_network, trained_model
 
-PLAIN = ["fbank", "fbank_no_cmvn", "whisper", "whisper_tuned"]
-OTHERS = ["mfcc", "hubert", "wav2vec2", "conv"]
+PLAIN = [
+    *("fbank", "fbank_no_cmvn"),
+    *("whisper", "whisper_tuned", "whisper_slice", "whisper_slice_tuned"),
+]
+OTHERS = ["mfcc", "hubert", "wav2vec2", "conv", "whisper_lora"]
 
 
 def speech(samples: int, batch: int = 1) -> np.ndarray:
@@ -61,8 +64,9 @@ def test_no_language_head_and_what_is_not_heard(trained, kind):
 
 
 def test_whisper_hears_so_much_at_a_time(trained):
-    with open_model(trained("whisper")) as files:
-        assert TorchBackend(files).max_seconds == 3.0
+    for kind in ("whisper", "whisper_lora"):
+        with open_model(trained(kind)) as files:
+            assert TorchBackend(files).max_seconds == 3.0
     with open_model(trained("fbank")) as files:
         assert TorchBackend(files).max_seconds is None
 
