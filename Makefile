@@ -1,7 +1,7 @@
 # make help lists the targets. Everything runs in .venv, or in the Python of MTKD_PYTHON.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format docs constraints clean
+.PHONY: help install test lint format docs constraints audit clean
 
 # Files of a test module stay in one process, which shares their fixtures.
 PYTEST_ARGS ?= -n 2 --dist loadfile
@@ -35,6 +35,9 @@ constraints:  ## write the versions that are installed to tools/constraints.txt
 	@{ grep '^#' tools/constraints.txt; .venv/bin/python -m pip freeze --exclude-editable | \
 	    sed -E 's/\+[a-z0-9.]+$$//' | grep == | grep -vE '^(nvidia|cuda|triton)'; \
 	} >tools/constraints.new && mv tools/constraints.new tools/constraints.txt
+
+audit: install  ## ask for known vulnerabilities of the pinned versions (pip-audit; needs a network)
+	@$(RUN) python -m pip_audit --strict -r tools/constraints.txt --no-deps --disable-pip
 
 clean:  ## remove caches; keeps .venv, dump and exp
 	@find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -37,6 +37,6 @@ if [ -n "${_script}" ] && ! command -v "${_script}" >/dev/null; then
 fi
 
 export train_cmd="${_script}"  # jobs without a GPU: formatting, features
-export cuda_cmd="${_script}"   # training; run.sh adds --gpu <ngpu>
+export cuda_cmd="${_script}"   # training; run.sh adds --gpu <ngpu>, and --num_nodes
 export decode_cmd="${_script}" # inference
 unset _script

@@ -1,10 +1,11 @@
 """What the stages of the recipe need in memory and time, by the number of utterances.
 
-    python benchmarks/memory.py --folder /tmp/memory --utterances 1000 20000 [recipe's options]
+    python benchmarks/memory.py --folder memory --utterances 1000 20000 [recipe's options]
 
 A corpus of noise, 0.15 s an utterance, four emotions, 20 speakers, runs through the recipe in a
-folder of its own; the figures are those that the recipe keeps of every job (``.stamps``): CPU time
-of all jobs of a stage, and the resident size of its largest process, libraries included.
+folder of its own, or a part of it (``--stop_stage 3``); the figures are those that the recipe keeps
+of every job (``.stamps``): CPU time of all jobs of a stage, and the resident size of its largest
+process, libraries included.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def measure(folder: Path, number: int, options: list[str]) -> dict[int, dict[str
     with open(folder / "said.log", "wb") as said:
         subprocess.run(command, cwd=folder, env=env, stdout=said, stderr=said, check=True)
     os.chdir(folder)
-    return costs(Path("exp"))
+    made = (p for top in ("data", "dump", "exp") for p in Path(top).glob("**/.stamps/*.json"))
+    return costs(*(path.parent.parent / path.stem for path in made))
 
 
 def main() -> None:

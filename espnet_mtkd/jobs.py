@@ -55,6 +55,7 @@ class Job:
         free_args: more arguments, such as the number of processes, that change no result.
         resumes: it can go on from an unfinished output of the same key (training).
         cmd: command of a cluster's back-end in front of it (``slurm.pl``); empty: here.
+        launch: command behind the back-end's that starts it on several machines (``srun``).
         also: what it makes beside ``output``, which alone names it.
     """
 
@@ -68,6 +69,7 @@ class Job:
     free_args: tuple[str, ...] = ()
     resumes: bool = False
     cmd: str = ""
+    launch: tuple[str, ...] = ()
     also: tuple[Path, ...] = ()
 
     @cached_property
@@ -129,7 +131,7 @@ class Job:
                     shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
-        self.stamp.write({"state": "started", "key": self.key})
+        self.stamp.write({"state": "started", "key": self.key, "stage": self.stage, **self.facts})
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
 
@@ -243,7 +245,7 @@ def _run(job: Job, parent: int, used: Any) -> None:
     status = 0
     try:
         if job.cmd:
-            front = [*shlex.split(job.cmd), str(job.cluster_log)]
+            front = [*shlex.split(job.cmd), str(job.cluster_log), *job.launch]
             status = _run_command([*front, sys.executable, *arguments])
         elif arguments[0] != "-m":
             status = _run_command([sys.executable, *arguments])

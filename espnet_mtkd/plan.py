@@ -55,6 +55,7 @@ class Plan(TrainingPlan):
             "protocol": self.o.protocol,
             "num_folds": self.num_folds,
             "folds": [int(fold) for fold in self.folds],
+            "fold_seed": self.o.fold_seed,
             "seeds": self.seeds,
             "teachers": [f"teacher_{language}" for language in self.languages],
             "systems": [*(name for name in extra if name not in used), *used],
@@ -129,6 +130,7 @@ class Plan(TrainingPlan):
             tuple(self.predictions),
             "evaluation",
             free=("--command", self.o.command),
+            also=(self.expdir / "results.json", self.expdir / "experiment.json"),
         )
 
     @cached_property

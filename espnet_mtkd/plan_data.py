@@ -243,6 +243,7 @@ class DataPlan:
                     "features",
                     inputs=inputs,
                     free=free,
+                    cmd=o.train_cmd,
                 )
             )
         return jobs

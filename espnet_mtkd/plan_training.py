@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import shlex
+import uuid
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -316,17 +317,41 @@ class TrainingPlan(SetsPlan):
         elif mode != "own":
             argv += self._frontend(mode)
         argv += shlex.split(o.student_args if system else o.teacher_args)
+        distributed, started = self._processes(folder / name)
         return self._job(
             "mtkd_train" if taught else "ser_train",
             folder / name,
             stage,
-            argv,
+            [*argv, *distributed],
             tuple(needs),
             "training",
             inputs=tuple(inputs),
             resumes=True,
-            cmd=o.cuda_cmd if o.ngpu > 0 else o.train_cmd,
+            **started,
         )
+
+    def _processes(self, output: Path) -> tuple[list[str], dict[str, Any]]:
+        """Return options of a training with several processes, and what its job is started by.
+
+        As ``espnet2.bin.launch`` has it: ESPnet itself makes a process for each GPU of a machine;
+        Slurm makes one for each of several machines, and they meet in a new file.
+        """
+        o = self.o
+        cmd = o.cuda_cmd and f"{o.cuda_cmd} --gpu {o.ngpu}" if o.ngpu else o.train_cmd
+        options = ["--multiprocessing_distributed", "true"] if max(o.ngpu, o.num_nodes) > 1 else []
+        if o.num_nodes == 1:
+            return options, {"cmd": cmd}
+        script = Path((shlex.split(cmd) or [""])[0]).name
+        if script not in ("slurm.pl", "srun.sh"):
+            raise UserError(f"--num_nodes {o.num_nodes} needs Slurm: cmd_backend=slurm (cmd.sh)")
+        options += ["--dist_launcher", "slurm", *(() if o.ngpu else ("--dist_backend", "gloo"))]
+        # A file of an earlier start would not do.
+        place = output.parent.absolute() / "log" / f"{output.name}.meeting_{uuid.uuid4().hex}"
+        return options, {
+            "cmd": f"{cmd} --num_nodes {o.num_nodes}",
+            "launch": ("srun", "--export=ALL") if script == "slurm.pl" else (),
+            "free": ("--dist_init_method", f"file://{place}"),
+        }
 
     def _frontend(self, mode: str) -> list[str]:
         """Return the options of an upstream that is trained with the model."""

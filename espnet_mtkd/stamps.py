@@ -118,14 +118,15 @@ def digest(path: Path) -> str:
     return sha.hexdigest()
 
 
-def costs(expdir: Path) -> dict[int, dict[str, float]]:
-    """Return what an experiment took, by stage: ``jobs``, ``seconds``, ``cpu_seconds``, memory.
+def costs(*outputs: Path) -> dict[int, dict[str, float]]:
+    """Return what outputs, and all that they were made from, took, by stage.
 
-    Seconds are sums over the jobs; ``peak_memory`` is that of the largest process of the stage in
-    bytes, libraries included. What an option no longer asks for does not count.
+    ``seconds`` and ``cpu_seconds`` are sums over the ``jobs``; ``peak_memory`` is that of a stage's
+    largest process in bytes, libraries included. Of a job on another machine it is the command that
+    waited for it. An output that is being made does not count.
     """
     found: dict[int, dict[str, float]] = {}
-    for stamp in _stamps(expdir):
+    for stamp in _with_needs(map(Stamp, outputs)):
         state = stamp.read()
         if "seconds" in state:
             total = found.setdefault(
@@ -147,20 +148,20 @@ def verify(expdir: Path) -> tuple[int, list[str]]:
     Raises:
         UserError: there is no finished experiment.
     """
+    paths = sorted(p for depth in ("", "*/") for p in expdir.glob(f"{depth}.stamps/*.json"))
+    if not paths:
+        raise UserError(f"{expdir}: no finished experiment: no {expdir}/.stamps/*.json")
     complaints, compared = [], 0
-    for stamp in _stamps(expdir):
+    for stamp in _with_needs(Stamp(path.parent.parent / path.stem) for path in paths):
         count, lines = _verify_one(stamp)
         compared += count
         complaints += lines
     return compared, complaints
 
 
-def _stamps(expdir: Path) -> Iterator[Stamp]:
-    """Yield the stamps of an experiment's results and of all that they were made from."""
-    paths = sorted(p for depth in ("", "*/") for p in expdir.glob(f"{depth}.stamps/*.json"))
-    if not paths:
-        raise UserError(f"{expdir}: no finished experiment: no {expdir}/.stamps/*.json")
-    todo = [Stamp(path.parent.parent / path.stem) for path in paths]
+def _with_needs(stamps: Iterable[Stamp]) -> Iterator[Stamp]:
+    """Yield stamps and those of all that their outputs were made from, each once."""
+    todo = list(stamps)
     seen = set(todo)
     while todo:
         stamp = todo.pop(0)

@@ -36,12 +36,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import multiprocessing
 import os
 import random
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -55,6 +53,7 @@ from tqdm import tqdm
 
 from espnet_mtkd.data.corpus import Utterance, prepare
 from espnet_mtkd.data.files import atomic_path
+from espnet_mtkd.data.processes import spawn_pool
 from espnet_mtkd.errors import UserError, cli
 
 SAMPLING_RATE = 16000
@@ -275,9 +274,7 @@ def make(jobs: Sequence[Job], audio_dir: Path, nj: int) -> list[Utterance]:
         link = os.path.join(folder, "data")
         os.symlink(data_path, link)
         worker = partial(_make, audio_dir=audio_dir, library_path=library_path, data_path=link)
-        # spawn: the workers hold nothing but this script, and this process never loads eSpeak NG.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(nj, len(jobs)), mp_context=context) as pool:
+        with spawn_pool(min(nj, len(jobs))) as pool:  # this process never loads eSpeak NG
             made = pool.map(worker, jobs, chunksize=8)
             return list(tqdm(made, "mini_ser", len(jobs), unit="utt", disable=None))
 

@@ -437,6 +437,7 @@ def test_back_ends():
     assert training.cmd == "slurm.pl --mem 4G --gpu 1"
     assert "--multiprocessing_distributed" not in training.argv
     assert by_name(make_plan(ngpu=1))["ft"].cmd == plan.split.cmd == ""
+    assert {job.cmd for job in plan.stores} == {"run.pl"}
 
 
 def test_several_gpus_are_espnets_own_processes():
@@ -462,7 +463,7 @@ def test_several_machines_are_slurms(tmp_path, script, launch):
     option, place = training.free_args
     assert option == "--dist_init_method"
     folder = training.output.parent.absolute()
-    assert place.startswith(f"file://{folder}/.mtkd_meeting_")
+    assert place.startswith(f"file://{folder}/log/mtkd.meeting_")
     # No two starts meet in one file, and both are the same training.
     assert make(ngpu=2).free_args != training.free_args
     assert make(ngpu=2).key == training.key
@@ -492,6 +493,7 @@ def test_held_out_corpora(tmp_path):
     assert experiment["corpora"] == {"mini_ser": {"heldout": False}, "emodb": {"heldout": True}}
     assert experiment["heldout_languages"] == ["sv"]  # English is trained on
     assert experiment["synthetic"] is True
+    assert (experiment["seeds"], experiment["fold_seed"]) == ([0], 0)
 
 
 def test_a_real_corpus_reads_its_folder(tmp_path):

@@ -176,10 +176,23 @@ def test_a_stamp_says_what_the_output_was_made_from(made):
 
 
 def test_costs_by_stage(made):
-    found = costs(made.exp)
+    found = costs(made.exp / "RESULTS.md")
     assert list(found) == [1]
     assert found[1]["jobs"] == 4
     seconds = [job.stamp.read()["seconds"] for job in made.jobs()]
     assert found[1]["seconds"] == pytest.approx(sum(seconds), abs=1e-3)
     assert 0 < found[1]["cpu_seconds"]
     assert found[1]["peak_memory"] > 5e6  # a Python needs more than 5 MB
+
+
+def test_results_can_say_what_they_were_made_with(made):
+    *_, said, results = made.jobs()
+    script = made.folder / "score.py"
+    script.write_text(
+        "import json, sys\nfrom pathlib import Path\nfrom espnet_mtkd.stamps import costs\n"
+        "Path(sys.argv[1]).write_text(json.dumps(costs(Path(sys.argv[1]))))\n"
+    )
+    again = Job(results.output, 9, (str(script), str(results.output)), needs=(said,))
+    run_jobs([again], nj=1)
+    found = json.loads(results.output.read_text())
+    assert found == {"1": costs(said.output)[1]} and found["1"]["jobs"] == 3

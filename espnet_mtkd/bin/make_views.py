@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import soundfile
@@ -13,6 +11,7 @@ import soundfile
 from espnet_mtkd.data.audio import Form, format_corpus, to_pcm
 from espnet_mtkd.data.datadir import DataDir
 from espnet_mtkd.data.files import atomic_path
+from espnet_mtkd.data.processes import spawn_pool
 from espnet_mtkd.data.views import VIEW_MARK, make_view
 from espnet_mtkd.errors import UserError, cli
 
@@ -52,9 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         records = getattr(data, name)
         setattr(views, name, {view: records[utt] for view, utt in of.items()})
     views.spk2gender = data.spk2gender
-    # spawn: a fork would copy whatever threads and locks the caller has.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(args.nj, mp_context=context) as pool:
+    with spawn_pool(args.nj) as pool:
         sources = [data.wav_scp[utt] for utt in of.values()]
         targets = [Path(path) for path in views.wav_scp.values()]
         for _ in pool.map(write_view, sources, of, targets, chunksize=16):

@@ -13,6 +13,7 @@ from espnet_mtkd.evaluate.environment import environment
 from espnet_mtkd.evaluate.experiment import read_experiment
 from espnet_mtkd.evaluate.markdown import main_table, render
 from espnet_mtkd.evaluate.results import Bootstrap, score
+from espnet_mtkd.stamps import costs
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     experiment = read_experiment(expdir)
     bootstrap = Bootstrap(args.num_resamples, args.bootstrap_seed, args.level)
     results = score(experiment, bootstrap, progress=lambda text: print(text, flush=True))
+    results["costs"] = costs(expdir / "RESULTS.md")
     write_text(
         expdir / "results.json",
         json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n",

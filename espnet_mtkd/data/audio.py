@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import multiprocessing
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +30,7 @@ from tqdm import tqdm
 from espnet_mtkd.data.datadir import DataDir
 from espnet_mtkd.data.files import atomic_path
 from espnet_mtkd.data.fingerprint import fingerprint
+from espnet_mtkd.data.processes import spawn_pool
 from espnet_mtkd.data.wavheader import LOWEST_RATE, SAMPLE_RATE, file_defect
 from espnet_mtkd.errors import UserError
 
@@ -267,9 +266,7 @@ def _run(jobs: list[tuple[str, str]], folder: Path, form: Form, nj: int) -> Iter
     if nj == 1:
         yield from (format_utterance(utt, source, folder, form) for utt, source in jobs)
         return
-    # spawn: a fork would copy whatever threads and locks the caller has.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(nj, len(jobs)), mp_context=context) as pool:
+    with spawn_pool(min(nj, len(jobs))) as pool:
         try:
             for batch in batched(jobs, _BATCH):
                 utts, sources = zip(*batch, strict=True)

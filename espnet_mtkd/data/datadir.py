@@ -7,6 +7,7 @@ A data directory holds one file per property, one ``key value`` record a line, s
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -42,27 +43,29 @@ def read_map(path: str | Path) -> dict[str, str]:
         UserError: The file is missing or not UTF-8, a line has no value, or a key comes twice.
     """
     path = Path(path)
+    records: dict[str, str] = {}
+    number = 0
     try:
-        text = path.read_bytes().decode("utf-8")
+        with open(path, "rb") as lines:
+            # Only \n ends a line: str.splitlines would also cut a transcript at U+2028.
+            for number, raw in enumerate(lines, start=1):
+                line = raw.removesuffix(b"\n").decode("utf-8")
+                key, _, value = line.strip(" \t\r").replace("\t", " ", 1).partition(" ")
+                if not key or not value.strip():
+                    raise UserError(f"{path}:{number}: expected 'key value', found {line!r}")
+                if key in records:
+                    first = 1 + list(records).index(key)
+                    raise UserError(
+                        f"{path}:{number}: duplicate key {key!r}, first in line {first}"
+                    )
+                # One string in memory for all the maps that have this key.
+                records[sys.intern(key)] = sys.intern(value.strip())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}:{line}: not UTF-8") from None
-    records: dict[str, str] = {}
-    first_line: dict[str, int] = {}
-    # Only \n ends a line: str.splitlines would also cut a transcript at U+2028.
-    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
-        key, _, value = line.strip(" \t\r").replace("\t", " ", 1).partition(" ")
-        if not key or not value.strip():
-            raise UserError(f"{path}:{number}: expected 'key value', found {line!r}")
-        if key in records:
-            raise UserError(
-                f"{path}:{number}: duplicate key {key!r}, first in line {first_line[key]}"
-            )
-        records[key], first_line[key] = value.strip(), number
+    except UnicodeDecodeError:
+        raise UserError(f"{path}:{number}: not UTF-8") from None
     return records
 
 

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import IO
 
 from espnet_mtkd.errors import UserError
 
-_TEMPORARY = re.compile(
-    r"\..*\.(\d+)(\.\w+)?"
-)  # as atomic_path names them; the number is a process
+# Of machines that share a folder, each knows its own processes only.
+_HOST = re.sub(r"\W", "-", socket.gethostname())
+_TEMPORARY = re.compile(rf"\..*\.{_HOST}-(\d+)(\.\w+)?")  # as atomic_path names them
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def atomic_path(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: writers such as soundfile and numpy choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{_HOST}-{os.getpid()}{path.suffix}")
     try:
         yield temporary
         if sync:
@@ -53,7 +54,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove from a folder the temporary files of processes that were killed."""
+    """Remove from a folder the temporary files of this machine's processes that were killed."""
     for path in Path(folder).glob(".*"):
         match = _TEMPORARY.fullmatch(path.name)
         if match and not path.is_dir() and not _is_alive(int(match[1])):

@@ -5,7 +5,7 @@ The content is a plain dictionary, because the same thing is written as JSON, pr
 
     format, experiment, bootstrap {num_resamples, seed, level}, warnings {synthetic, teachers,
     notes}, teachers {names, languages, uar, ft}, audit, audit_text, test, heldout (or null),
-    left_out (or null)
+    left_out (or null), costs
 
 ``test``, ``heldout`` and ``left_out`` hold ``runs`` (names), ``data`` (per language: utterances,
 speakers, classes), ``pairs`` (for every two systems the difference of their mean UAR) and ``rows``:
@@ -14,6 +14,9 @@ calibration}. ``calibration`` is {temperature, ece_raw, ece} for the systems of 
 (:func:`~espnet_mtkd.evaluate.calibration.measure_calibration`). An estimate is {value, low, high}
 in 0..1; low and high are null where there is no interval. ``macro`` is the unweighted mean of the
 languages' values.
+
+``costs`` is stage -> {jobs, seconds, cpu_seconds, peak_memory} of all that the results were made
+from (:func:`espnet_mtkd.stamps.costs`); :mod:`espnet_mtkd.bin.score` adds it.
 
 What a run is, is said in :mod:`espnet_mtkd.evaluate.counts`.
 """

@@ -15,6 +15,7 @@ from espnet2.torch_utils.device_funcs import to_device
 from espnet2.torch_utils.safe_torch_load import safe_torch_load
 from tqdm import tqdm
 
+from espnet_mtkd.data.ark import check_index
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.distill import TRAINING_ONLY
 from espnet_mtkd.errors import UserError
@@ -161,12 +162,12 @@ def outputs_of(
         num_workers: processes that read.
 
     Raises:
-        UserError: an utterance of ``key_file`` has no speech, or the features are another
-            upstream's.
+        UserError: an utterance of ``key_file`` has no speech, an entry of the speech is a command,
+            or the features are another upstream's.
     """
     if speech[1] == "kaldi_ark":
         check_features(model, speech[0], "--speech")
-    known = read_map(speech[0])
+    known = check_index(speech[0])  # ESPnet's readers run an entry with a pipe
     missing = [key for key in read_map(key_file) if key not in known]
     if missing:
         raise UserError(f"{speech[0]}: no utterance {missing[0]}, which {key_file} names")

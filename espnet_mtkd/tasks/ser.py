@@ -20,6 +20,7 @@ from espnet2.train.preprocessor import AbsPreprocessor
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str2bool, str_or_none
 
+from espnet_mtkd.data.ark import check_index
 from espnet_mtkd.data.labels import HIDDEN
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.encoders import ConformerEncoder, ConvEncoder
@@ -182,8 +183,15 @@ class SERTask(AbsTask):
         iter_options: IteratorOptions,
         keys_to_load: set[int | str] | None = None,
     ) -> AbsDataset:
-        """Keep stored features in memory, and waveforms if that is wanted."""
+        """Keep stored features in memory, and waveforms if that is wanted.
+
+        Raises:
+            UserError: an entry of a wav.scp or feats.scp is a command.
+        """
         data = iter_options.data_path_and_name_and_type
+        for path, _, kind in data:
+            if kind in ("sound", "kaldi_ark"):  # ESPnet's readers run an entry with a pipe
+                check_index(path)
         stored = any(name == "speech" and kind == "kaldi_ark" for _, name, kind in data)
         if not stored and not args.keep_in_memory:
             return super().build_dataset(args, iter_options, keys_to_load)

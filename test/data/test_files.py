@@ -38,13 +38,30 @@ def test_text_is_utf8_with_unix_lines(tmp_path):
 def test_a_sweep_removes_what_dead_processes_left_and_nothing_else(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    left, own = tmp_path / f".feats.{dead.pid}.ark", tmp_path / f".feats.{os.getpid()}.ark"
-    kept = [own, tmp_path / ".hidden", tmp_path / "feats.1.ark", tmp_path / ".store.1.d"]
-    for path in (left, tmp_path / f".RESULTS.{dead.pid}", *kept[:3]):
-        path.write_text("x")
-    kept[3].mkdir()
+    with atomic_path(tmp_path / "feats.ark") as own:
+        own.write_text("x")
+        machine = own.name.removeprefix(".feats.").removesuffix(f"-{os.getpid()}.ark")
+        left = [f".feats.{machine}-{dead.pid}.ark", f".RESULTS.{machine}-{dead.pid}"]
+        # A process of another machine may live.
+        kept = [own, tmp_path / f".feats.other-{dead.pid}.ark", tmp_path / ".hidden"]
+        kept += [tmp_path / "feats.1.ark", tmp_path / f".store.{machine}-{dead.pid}.d"]
+        for path in (*map(tmp_path.joinpath, left), *kept[1:4]):
+            path.write_text("x")
+        kept[4].mkdir()
+        sweep(tmp_path)
+        assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_what_a_killed_process_leaves_is_swept(tmp_path):
+    code = (
+        "import os, signal, sys; from espnet_mtkd.data.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as half:\n"
+        "    half.write_text('x'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.ark")], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
     sweep(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_lock_is_refused_while_held_and_free_when_its_holder_is_dead(tmp_path):

@@ -35,3 +35,20 @@ def test_a_child_whose_parent_is_dead_already_ends_at_once():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "alive\n")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux's")
+def test_workers_of_a_pool_die_with_their_parent(tmp_path):
+    # The workers hold the pipe of standard output: that it ends shows that they are dead.
+    script = tmp_path / "pool.py"
+    script.write_text(
+        "import os, signal\nfrom espnet_mtkd.data.processes import spawn_pool\n"
+        "if __name__ == '__main__':\n"
+        "    pool = spawn_pool(2)\n"
+        "    print(sum(pool.map(abs, [-1, -2])), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (-9, "3\n")

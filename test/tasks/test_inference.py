@@ -10,6 +10,7 @@ import yaml
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.ser_model import ESPnetSERModel
 from espnet_mtkd.tasks.inference import load_model, logits_of
+from espnet_mtkd.tasks.ser import SERTask
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
@@ -52,6 +53,21 @@ def test_logits_come_in_the_order_of_the_keys_whatever_the_batch(toy, teacher):
     assert [utt for utt, _ in one] == [utt for utt, _ in many] == sorted(toy.records["dev"])
     for (_, a), (_, b) in zip(one, many, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("reader", ["inference", "training"])
+def test_a_command_in_an_index_is_not_run(own_toy, teacher, tmp_path, reader):
+    scp, made = own_toy.folder / "feats.scp", tmp_path / "made"
+    first, *others = scp.read_text().splitlines()
+    utt = first.split()[0]
+    scp.write_text("\n".join([f"{utt} touch {made} |", *others]) + "\n")
+    with pytest.raises(UserError, match=f"^{scp}: {utt}: a pipe; give the path of a file$"):
+        if reader == "inference":
+            keys = own_toy.folder / "dev" / "utt2emotion"
+            list(logits_of(*load_model(teacher), speech_of(own_toy), keys))
+        else:
+            SERTask.main(cmd=own_toy.argv(tmp_path / "model"))
+    assert not made.exists()
 
 
 def test_logits_by_hand(toy, teacher):

@@ -1,6 +1,6 @@
 """Kill the recipe at random moments, start it again, and compare with an undisturbed run.
 
-    python test/trust/kill_harness.py --folder /tmp/kills --kills 100
+    python test/trust/kill_harness.py --folder kills --kills 100
 
 Every round starts in an empty folder. For each stage the command is started again and again, and at
 a random moment of that stage all of its processes, or a random one of them, get SIGKILL. At the end
@@ -33,7 +33,7 @@ TINY = [
     *("--num_folds", "3", "--folds", "1", "--nj", "2"),
     *("--teacher_args", "--max_epoch 4", "--student_args", "--max_epoch 4"),
 ]
-TEMPORARY = re.compile(r"\..+\.\d+(\.\w+)?")  # left by a killed process; never read
+TEMPORARY = re.compile(r"\..+\.[\w-]+-\d+(\.\w+)?")  # left by a killed process; never read
 TIMES = re.compile(r"time|seconds|memory|date")  # keys of what no two runs have in common
 
 
@@ -218,9 +218,7 @@ def _plain(text: str) -> str:
     return re.sub(r"<td[^>]*>[\d.]+</td></tr>", "SECONDS", text)
 
 
-def _checkpoint(path: Path) -> bytes:
-    import pickle
-
+def _checkpoint(path: Path) -> list[Any]:
     import torch
 
     states = torch.load(path, map_location="cpu", weights_only=False)
@@ -230,8 +228,7 @@ def _checkpoint(path: Path) -> bytes:
         for epoch, phases in epochs.items()
         for phase, values in phases.items()
     }
-    as_numbers = _numbers(states)
-    return pickle.dumps(as_numbers)
+    return _numbers(states)  # not its pickle, which depends on what is one object and what two
 
 
 def _numbers(value: Any) -> Any:
