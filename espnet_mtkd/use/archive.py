@@ -25,6 +25,9 @@ from espnet_mtkd.errors import UserError
 FORMAT = 1  # of the archives that this version writes; key `mtkd_format` of the config
 CONFIG, PARAMETERS = "ser_train_config", "ser_model_file"
 PARAMETERS_OF_TRAINING = "valid.uar.best.pth"
+MOST_GROWTH = (
+    100  # times the size of an archive: parameters shrink by a tenth, zeros a thousandfold
+)
 # Upstreams without a checkpoint, as in espnet_mtkd.models.upstream (which needs torch).
 WITHOUT_FILES = ("fbank", "fbank_no_cmvn", "linear", "mel", "mfcc", "spectrogram")
 # S3PRL's names of upstreams that read a file or folder; the others fetch something.
@@ -111,6 +114,12 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     try:
         with zipfile.ZipFile(archive) as file:
+            size = sum(info.file_size for info in file.infolist())
+            if size > MOST_GROWTH * archive.stat().st_size:
+                raise UserError(
+                    f"{archive}: its {archive.stat().st_size} bytes would unpack to {size}, which "
+                    "no model does; nothing was unpacked"
+                )
             for info in file.infolist():
                 if not is_safe(info.filename) or stat.S_ISLNK(info.external_attr >> 16):
                     raise UserError(

@@ -67,6 +67,14 @@ def test_links_are_refused(trained, tmp_path):
     refuses(target, "unsafe member 'upstream'")
 
 
+def test_what_would_fill_the_disk_is_refused(trained, tmp_path):
+    target = tmp_path / "bomb.zip"
+    repack(trained.packed("fbank"), target)
+    with zipfile.ZipFile(target, "a", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("zeros", bytes(200 * target.stat().st_size))
+    refuses(target, r"bomb.zip: its \d+ bytes would unpack to \d+, .*; nothing was unpacked")
+
+
 @pytest.mark.parametrize("name", ["/etc/hostname", "../../secret", "gone.pth"])
 def test_meta_that_names_files_elsewhere(trained, tmp_path, name):
     meta = {"yaml_files": {"ser_train_config": "config.yaml"}, "files": {"ser_model_file": name}}
