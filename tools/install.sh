@@ -18,7 +18,7 @@ usage() {
 usage: tools/install.sh [--python PYTHON] [--extras LIST] [--help]
 
 Makes .venv at the top of the project and installs the project and all it needs into it:
-about 3 minutes and 7 GB, most of it CUDA's libraries.
+3 to 4 minutes and 7 GB, most of it CUDA's libraries.
 
   --python PYTHON  use this existing environment with ESPnet in it as it is, and only check it:
                    nothing is installed, no .venv is made (also: MTKD_PYTHON in the environment)
