@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from espnet_mtkd.distill.weighting import AbsWeighting
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.ser_model import ESPnetSERModel
 
+MEMBER = re.compile(r"\.\d+$")  # of an ensemble: NAME.SEED
 # lambda over the training, as a share of its first value, by progress from 0 to 1.
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,
@@ -178,14 +180,18 @@ class ESPnetMTKDModel(ESPnetSERModel):
         self.ce_sums.zero_()
 
     def end_epoch(self) -> dict[str, float]:
-        """Add the cross-entropy, and the mean weight of each teacher for each language."""
+        """Add the cross-entropy, and the mean weight of each teacher for each language.
+
+        Members of an ensemble, ``NAME.SEED``, count as one teacher ``NAME``: the sum of theirs.
+        """
         stats = super().end_epoch()
         cross_entropy, labelled = self.epoch_sum(self.ce_sums)
         if labelled > 0:
             stats["loss_ce"] = float(cross_entropy / labelled)
         sums = self.epoch_sum(self.weight_sums)
-        for language, row in zip(self.languages, sums, strict=True):
+        for language, row in zip(self.languages, sums.tolist(), strict=True):
             if row[-1] > 0:
-                for teacher, weight in zip(self.teachers, row[:-1] / row[-1], strict=True):
-                    stats[f"weight_{language}_{teacher}"] = float(weight)
+                for teacher, weight in zip(self.teachers, row, strict=False):  # the last: a count
+                    name = f"weight_{language}_{MEMBER.sub('', teacher)}"
+                    stats[name] = stats.get(name, 0.0) + weight / row[-1]
         return stats

@@ -129,6 +129,19 @@ def test_mean_weights_of_an_epoch(monkeypatch):
     assert 0 <= stats["uar"] <= 1
 
 
+def test_members_of_an_ensemble_are_reported_together(monkeypatch):
+    """Five seeds of four languages would be 80 numbers a step, and as many curves."""
+    model = build()
+    model.teachers = ["teacher_de.0", "teacher_de.1"]
+    weights = torch.tensor([[0.5, 0.25]]).repeat(6, 1)
+    monkeypatch.setattr(type(model.weighting), "forward", lambda *_: weights)
+    model.begin_epoch()
+    model(**make_batch(0, 6))
+    stats = {k: v for k, v in model.end_epoch().items() if k.startswith("weight_")}
+    assert stats and set(k.split("_", 2)[2] for k in stats) == {"teacher_de"}
+    assert all(value == pytest.approx(0.75) for value in stats.values())
+
+
 def test_no_weights_for_a_language_that_did_not_come():
     model, batch = build(), make_batch()
     batch["language"][:] = 1
