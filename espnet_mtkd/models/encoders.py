@@ -166,13 +166,15 @@ class ConvEncoder(AbsFrontend):
         """Return the only layer.
 
         Args:
-            input: waveforms at 16 kHz (Batch, Samples).
-            input_lengths: their lengths in samples (Batch,).
+            input: waveforms at 16 kHz (Batch, Samples), or what :meth:`features` makes of them.
+            input_lengths: their lengths (Batch,), in samples, or in frames.
 
         Returns:
             The states (Batch, Frames, D) and the valid frames (Batch,), in lists of one.
         """
-        x, lengths = self.features(input, input_lengths)
+        x, lengths = input, input_lengths
+        if x.dim() == 2:
+            x, lengths = self.features(x, lengths)
         x = x.transpose(1, 2)
         x = self.norm(x, valid(lengths, x))
         if self.specaug is not None and self.training:

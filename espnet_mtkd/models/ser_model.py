@@ -17,6 +17,15 @@ from espnet_mtkd.models.mixup import mixup
 from espnet_mtkd.models.pooling import AbsPooling
 
 
+def max_samples(max_duration: float | None) -> int | None:
+    """Return the samples of ``max_duration`` seconds; None: no end."""
+    if max_duration is None:
+        return None
+    if max_duration <= 0:
+        raise UserError(f"model_conf: max_duration {max_duration}: must be above 0")
+    return round(max_duration * SAMPLE_RATE)
+
+
 class ESPnetSERModel(AbsESPnetModel):
     """Speech emotion classifier of one or many languages.
 
@@ -61,12 +70,10 @@ class ESPnetSERModel(AbsESPnetModel):
                 raise UserError(f"model_conf: {name} {value}: must not be below 0")
         if not 0 <= label_smoothing < 1:
             raise UserError(f"model_conf: label_smoothing {label_smoothing}: must be in [0, 1)")
-        if max_duration is not None and max_duration <= 0:
-            raise UserError(f"model_conf: max_duration {max_duration}: must be above 0")
         self.label_smoothing = label_smoothing
         self.mixup = mixup
         self.lid_lambda = lid_lambda
-        self.max_samples = None if max_duration is None else round(max_duration * SAMPLE_RATE)
+        self.max_samples = max_samples(max_duration)
         self.language_head = None
         if lid_lambda > 0:
             self.language_head = torch.nn.Linear(self.embedding_size, len(self.languages))
@@ -82,11 +89,12 @@ class ESPnetSERModel(AbsESPnetModel):
     def pool(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> torch.Tensor:
         """Return the pooled layers (Batch, Layers, P) of waveforms (Batch, Samples) at 16 kHz.
 
-        Pooled layers that come from a store pass through.
+        Pooled layers that come from a store pass through. An encoder of the model's own takes
+        filter banks (Batch, Frames, 80) as well.
         """
-        if speech.dim() == 3:
+        if speech.dim() == 3 and self.frontend.mode != "own":
             return speech
-        if self.max_samples is not None:
+        if self.max_samples is not None and speech.dim() == 2:
             speech_lengths = speech_lengths.clamp(max=self.max_samples)
         states, lengths = self.frontend(speech[:, : int(speech_lengths.max())], speech_lengths)
         pooled = [self.pooling(h, n) for h, n in zip(states, lengths, strict=True)]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from espnet2.train.dataset import ESPnetDataset
+
+from espnet_mtkd.models.encoders import ConvEncoder
 
 
 class MemoryDataset(ESPnetDataset):
@@ -25,3 +29,27 @@ class MemoryDataset(ESPnetDataset):
         if uid not in self.memory:
             self.memory[uid] = super().__getitem__(uid)
         return self.memory[uid]
+
+
+class FilterBanks:
+    """A preprocessor's last step: filter banks (Frames, 80) in place of a waveform (Samples,).
+
+    What is kept in memory is then half as large and ready for the encoder, which would compute the
+    same in every epoch: a third of the training of a small student.
+
+    Args:
+        preprocess: what comes before.
+        max_samples: what comes later is not heard; None: all of it.
+    """
+
+    def __init__(self, preprocess: Callable, max_samples: int | None) -> None:
+        self.preprocess = preprocess
+        self.max_samples = max_samples
+        self.encoder = ConvEncoder()
+
+    def __call__(self, uid: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Preprocess an utterance."""
+        data = self.preprocess(uid, data)
+        speech = torch.from_numpy(data["speech"][: self.max_samples]).float()
+        banks, _ = self.encoder.features(speech[None], torch.tensor([len(speech)]))
+        return {**data, "speech": banks[0].numpy()}

@@ -67,6 +67,11 @@ class MTKDTask(SERTask):
         return ("teacher_logits", "teacher_embeddings")
 
     @classmethod
+    def hears_waveforms(cls, args: argparse.Namespace) -> bool:
+        """Live teachers hear them too."""
+        return super().hears_waveforms(args) or len(args.teachers[0]) == 3
+
+    @classmethod
     def build_model(cls, args: argparse.Namespace) -> ESPnetMTKDModel:
         """Build the student."""
         classifier = cls.classifier(args)

@@ -84,6 +84,14 @@ def test_it_learns_and_can_be_used(toy, waves, train, frontend):
         np.testing.assert_allclose(one[utt], many[utt], atol=1e-5)
 
 
+def test_filter_banks_that_are_kept_change_nothing(train):
+    kept, made = (train(x, "--keep_in_memory", x, "--max_epoch", "2") for x in ("true", "false"))
+    a, b = (json.loads((f / "history.json").read_text())["2"] for f in (kept, made))
+    for phase in ("train", "valid"):
+        for key in ("loss", "uar"):
+            assert a[phase][key] == pytest.approx(b[phase][key], rel=1e-4), (phase, key)
+
+
 def test_interrupted_and_resumed_is_the_same_to_the_bit(train):
     whole = train("whole", "--max_epoch", "3")
     train("parts", "--max_epoch", "1")
