@@ -203,6 +203,9 @@ def own_toy(tmp_path: Path) -> ToyExperiment:
     return ToyExperiment(tmp_path / "toy")
 
 
+WHISPER = dict(upstream="hf_whisper_custom", path="whisper")
+
+
 class TrainedModels:
     """Folders of trainings with random parameters, as stages 5 to 9 leave them behind."""
 
@@ -224,6 +227,9 @@ class TrainedModels:
                 conformer_conf=dict(num_blocks=2, linear_units=16, attention_heads=2),
             ),
             "whisper": dict(upstream="hf_whisper_custom", path="whisper"),
+            # Students of stored features of the whole upstream that use its first layers only.
+            "whisper_stem": dict(WHISPER, num_layers=3, layers=[0]),
+            "whisper_lower": dict(WHISPER, num_layers=3, layers=[-2, 0]),
             "whisper_slice": dict(upstream="hf_whisper_custom", path="whisper", keep_layers=1),
             "whisper_slice_tuned": dict(
                 upstream="hf_whisper_custom", path="whisper", keep_layers=1, mode="finetune"
@@ -257,13 +263,14 @@ class TrainedModels:
         torch.manual_seed(11)
         conf = dict(self.kinds[kind])
         path, frontend = conf.pop("path", None), conf.pop("frontend", "s3prl")
+        layers = conf.pop("layers", None)
         if path is not None:
             conf["path_or_url"] = str(self.checkpoints[path])
         config = dict(
             emotions=self.emotions,
             languages=self.languages,
             output_dir=str(folder),
-            layers=None,
+            layers=layers,
             feats_info=None,
             frontend=frontend,
             frontend_conf=conf,

@@ -17,8 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from espnet2.main_funcs.pack_funcs import pack
+from safetensors.torch import save_file
 
 from espnet_mtkd.bin.list_corpora import ROOT, read_entry
 from espnet_mtkd.data.files import atomic_path
@@ -34,6 +36,7 @@ from espnet_mtkd.use.archive import (
     read_folder,
 )
 from espnet_mtkd.use.card import model_card
+from espnet_mtkd.use.features import load_whisper
 from espnet_mtkd.use.torch_backend import check_network, trained_model
 
 # Of an upstream's folder: code and the weights of other frameworks are left behind.
@@ -68,7 +71,9 @@ def portable_config(files: ModelFiles, folder: Path) -> dict[str, Any]:
     if not source.exists():
         raise UserError(f"{upstream}: no such upstream; {files.name} was trained with it")
     name = Path("upstream") / (source.name if source.is_file() else "")
-    if source.is_file():
+    if (last := unused_above(files)) is not None:
+        write_slice(source, folder / name, last)
+    elif source.is_file():
         (folder / "upstream").mkdir()
         shutil.copy(source, folder / name)
     else:
@@ -76,6 +81,50 @@ def portable_config(files: ModelFiles, folder: Path) -> dict[str, Any]:
     # Relative: to the folder of the config, wherever that will be.
     config["frontend_conf"] = {**frontend, "path_or_url": str(name)}
     return config
+
+
+def unused_above(files: ModelFiles) -> int | None:
+    """Return the last layer of a frozen Whisper that a model uses; None if it uses the last."""
+    conf, layers = files.config["frontend_conf"], files.config.get("layers")
+    if files.upstream != "hf_whisper_custom" or conf.get("mode", "frozen") != "frozen":
+        return None
+    count = conf.get("num_layers")
+    if layers is None or count is None or "keep_layers" in conf:
+        return None
+    last = max(layer % count for layer in ([layers] if isinstance(layers, int) else layers))
+    return last if last < count - 1 else None
+
+
+def write_slice(source: Path, folder: Path, keep_layers: int) -> None:
+    """Write the first layers of a Whisper encoder as a Hugging Face folder of its own."""
+    encoder = load_whisper(source, {}, keep_layers)
+    if encoder is None:
+        raise UserError(f"{source}: no model.safetensors, of which a part could be packed")
+    folder.mkdir()
+    # Loading it as a whole encoder asks for a last normalisation, which then is not used.
+    size = encoder.embed_positions.embedding_dim
+    norm = {"layer_norm.weight": torch.ones(size), "layer_norm.bias": torch.zeros(size)}
+    state = {key: value.contiguous() for key, value in encoder.state_dict().items()}
+    save_file({**state, **norm}, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config.update(encoder_layers=keep_layers, architectures=["WhisperEncoder"])
+    (folder / "config.json").write_text(json.dumps(config, indent=1), "utf-8")
+    shutil.copy(source / "preprocessor_config.json", folder)
+
+
+def cut(config: dict[str, Any], state: dict[str, torch.Tensor], keep_layers: int) -> None:
+    """Fit config and parameters of a model to an upstream that ends at a layer."""
+    conf = config["frontend_conf"]
+    count = conf["num_layers"]
+    # The number of parameters is that of what is loaded.
+    for fact in ("num_layers", "hidden_size", "num_params"):
+        conf.pop(fact, None)
+    conf["keep_layers"] = keep_layers
+    layers = config["layers"]
+    config["layers"] = [i % count for i in ([layers] if isinstance(layers, int) else layers)]
+    for name in ("normalize.mean", "normalize.deviation"):
+        if name in state:
+            state[name] = state[name][: keep_layers + 1].clone()
 
 
 def languages_and_licence(corpus: str) -> tuple[str, str]:
@@ -108,8 +157,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     ):
         folder = Path(name)
         config = portable_config(files, folder)
+        if (last := unused_above(files)) is None:
+            shutil.copy(files.parameters, folder / "model.pth")
+        else:
+            state = torch.load(files.parameters, map_location="cpu", weights_only=True)
+            cut(config, state, last)
+            torch.save(state, folder / "model.pth")
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
-        shutil.copy(files.parameters, folder / "model.pth")
         run = ", ".join(model_dir.absolute().parts[-3:-1]).replace("_", " ")
         corpora = {c: languages_and_licence(c) for c in results["experiment"]["corpora"]}
         card = model_card(model_dir.name, config, results, run, corpora)

@@ -97,7 +97,7 @@ def _check_hugging_face_folder(name: str, path: str | None) -> None:
 
 
 def load_upstream(
-    name: str, path_or_url: str | None, keep_layers: int | None = None
+    name: str, path_or_url: str | None, keep_layers: int | None = None, raw: bool = False
 ) -> torch.nn.Module:
     """Load an S3PRL upstream and switch off what breaks it under a current transformers.
 
@@ -109,7 +109,7 @@ def load_upstream(
     check_upstream(name, path_or_url)
     if keep_layers is not None and name != "hf_whisper_custom":
         raise UserError(f"frontend_conf: keep_layers is for hf_whisper_custom only, not for {name}")
-    extra = {} if keep_layers is None else {"keep_layers": keep_layers}
+    extra = {} if keep_layers is None else {"keep_layers": keep_layers, "raw": raw}
     from s3prl.nn import S3PRLUpstream
 
     # S3PRL's loader asks a model for random numbers; the training's own stream stays untouched.
@@ -143,7 +143,8 @@ class Upstream(AbsFrontend):
         freeze_feature_encoder: in ``finetune``, keep the convolutional feature encoder as it is.
         gradient_checkpointing: train in less memory and more time.
         lora_conf: options of :func:`~espnet_mtkd.models.adapters.add_lora`.
-        keep_layers: a slice of the upstream, its first layers; None (default): all of it.
+        keep_layers: a slice of the upstream, its first layers; None (default): all of it. The last
+            state of a frozen slice is what it is in the whole, of others it is normalised.
         num_layers, hidden_size, num_params: where they are known, a frozen upstream is loaded
             only when the first waveform arrives. Training from stored features never loads it.
 
@@ -201,7 +202,7 @@ class Upstream(AbsFrontend):
         if self.mode != "frozen":
             return self.upstream
         if not self._frozen:
-            module = load_upstream(self.name, self.path_or_url, self.keep_layers)
+            module = load_upstream(self.name, self.path_or_url, self.keep_layers, raw=True)
             module.requires_grad_(False).eval()
             found = self._facts_of(module)
             if None not in self._facts and found != self._facts:

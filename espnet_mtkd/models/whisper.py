@@ -25,12 +25,17 @@ class WhisperUpstream(torch.nn.Module):
 
     Args:
         ckpt: the folder. A whole Whisper model will do; only its encoder is kept in memory.
-        keep_layers: keep the first of the encoder's layers; None (default): all.
+        keep_layers: keep the first of the encoder's layers, 0 for the convolutions alone; None
+            (default): all.
+        raw: of such a slice the last state is what it is in the whole encoder; default False: it
+            is normalised, as the end of an encoder is.
     """
 
     padding_is_invisible = True
 
-    def __init__(self, ckpt: str, keep_layers: int | None = None, **kwargs: object) -> None:
+    def __init__(
+        self, ckpt: str, keep_layers: int | None = None, raw: bool = False, **kwargs: object
+    ) -> None:
         super().__init__()
         from transformers import WhisperConfig, WhisperFeatureExtractor
         from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -44,11 +49,13 @@ class WhisperUpstream(torch.nn.Module):
             self.model = WhisperModel.from_pretrained(ckpt, dtype=torch.float32).encoder
         if keep_layers is not None:
             layers = self.model.layers
-            if not 0 < keep_layers <= len(layers):
+            if not 0 <= keep_layers <= len(layers):
                 raise UserError(
                     f"frontend_conf: keep_layers {keep_layers}: {ckpt} has {len(layers)} layers"
                 )
             self.model.layers = layers[:keep_layers]
+            if raw:
+                self.model.layer_norm = torch.nn.Identity()
         extractor = WhisperFeatureExtractor.from_pretrained(ckpt)
         self.n_fft, self.hop = extractor.n_fft, extractor.hop_length
         filters = np.asarray(extractor.mel_filters, dtype=np.float32)
@@ -102,7 +109,7 @@ class WhisperUpstream(torch.nn.Module):
 
 def hf_whisper_custom(ckpt: str, *args: object, **kwargs: object) -> WhisperUpstream:
     """S3PRL's entry point for a local folder with a Whisper model."""
-    return WhisperUpstream(ckpt, kwargs.get("keep_layers"))
+    return WhisperUpstream(ckpt, kwargs.get("keep_layers"), kwargs.get("raw", False))
 
 
 s3prl.hub.hf_whisper_custom = hf_whisper_custom

@@ -144,6 +144,7 @@ def merged_whisper(upstream: torch.nn.Module, folder: Path) -> WhisperEncoder:
         for key, value in model.state_dict().items()
         if MARK not in key
     }
-    encoder = empty_whisper(folder, len(model.layers))
+    raw = isinstance(model.layer_norm, torch.nn.Identity)
+    encoder = empty_whisper(folder, len(model.layers), raw)
     encoder.load_state_dict(state)
     return encoder

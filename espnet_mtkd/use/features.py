@@ -109,9 +109,12 @@ class WhisperEncoder(torch.nn.Module):
     Args:
         config: ``config.json`` of the Hugging Face folder.
         preprocessor: ``preprocessor_config.json`` of the folder.
+        raw: the last state is not normalised: the slice of a frozen encoder. Default False.
     """
 
-    def __init__(self, config: dict[str, Any], preprocessor: dict[str, Any]) -> None:
+    def __init__(
+        self, config: dict[str, Any], preprocessor: dict[str, Any], raw: bool = False
+    ) -> None:
         super().__init__()
         size, mels = config["d_model"], config["num_mel_bins"]
         self.n_fft = preprocessor.get("n_fft", 400)
@@ -122,7 +125,7 @@ class WhisperEncoder(torch.nn.Module):
         heads, hidden = config["encoder_attention_heads"], config["encoder_ffn_dim"]
         layers = [WhisperLayer(size, heads, hidden) for _ in range(config["encoder_layers"])]
         self.layers = torch.nn.ModuleList(layers)
-        self.layer_norm = torch.nn.LayerNorm(size)
+        self.layer_norm = torch.nn.Identity() if raw else torch.nn.LayerNorm(size)
         bins = self.n_fft // 2 + 1
         time = torch.arange(self.n_fft, dtype=torch.float64)
         window = torch.hann_window(self.n_fft, dtype=torch.float64)
@@ -161,12 +164,13 @@ class WhisperEncoder(torch.nn.Module):
         return hidden
 
 
-def empty_whisper(folder: Path, num_layers: int | None = None) -> WhisperEncoder:
+def empty_whisper(folder: Path, num_layers: int | None = None, raw: bool = False) -> WhisperEncoder:
     """Make the encoder that a Hugging Face folder describes, without its parameters.
 
     Args:
         folder: with ``config.json`` and ``preprocessor_config.json``.
         num_layers: default None: those of the folder.
+        raw: see :class:`WhisperEncoder`.
     """
     config, preprocessor = (
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
@@ -174,7 +178,7 @@ def empty_whisper(folder: Path, num_layers: int | None = None) -> WhisperEncoder
     )
     if num_layers is not None:
         config["encoder_layers"] = num_layers
-    return WhisperEncoder(config, preprocessor)
+    return WhisperEncoder(config, preprocessor, raw)
 
 
 def load_whisper(
@@ -184,12 +188,14 @@ def load_whisper(
 
     Args:
         folder: with ``config.json`` and ``preprocessor_config.json``.
-        state: its parameters where they were trained, else empty: they are in the folder.
+        state: its parameters where they were trained, else empty: they are in the folder, and a
+            slice of them ends without normalisation.
         keep_layers: the first so many of its layers; None (default): all.
 
     Returns:
         None if the folder has no ``model.safetensors``.
     """
+    raw = not state and keep_layers is not None
     if not state:
         if not (folder / "model.safetensors").is_file():
             return None
@@ -198,7 +204,7 @@ def load_whisper(
         state = load_file(folder / "model.safetensors")
         mark = next((m for m in ("model.encoder.", "encoder.") if m + "conv1.bias" in state), "")
         state = {k.removeprefix(mark): v for k, v in state.items() if k.startswith(mark)}
-    encoder = empty_whisper(folder, keep_layers)
+    encoder = empty_whisper(folder, keep_layers, raw)
     if keep_layers is not None:
         state = {key: state[key] for key in encoder.state_dict()}
     encoder.load_state_dict(state)

@@ -142,5 +142,5 @@ def _features(
 def _shape(features: torch.nn.Module) -> tuple[int, int]:
     """Size of the hidden states, and number of layers."""
     if isinstance(features, WhisperEncoder):
-        return features.layer_norm.normalized_shape[0], len(features.layers) + 1
+        return features.embed_positions.embedding_dim, len(features.layers) + 1
     return 240, 1

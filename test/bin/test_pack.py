@@ -8,6 +8,7 @@ import torch
 import yaml
 from espnet2.main_funcs.pack_funcs import unpack
 
+from espnet_mtkd import EmotionRecognizer
 from espnet_mtkd.bin import pack
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.evaluate.calibration import fit_temperature
@@ -32,6 +33,26 @@ def test_members_and_config(trained):
     # Nothing of the machine that made it.
     for word in (trained.root, *trained.checkpoints.values(), shutil.os.getcwd()):
         assert str(word).encode() not in text
+
+
+@pytest.mark.parametrize("kind, keep", [("whisper_stem", 0), ("whisper_lower", 1)])
+def test_layers_that_a_student_does_not_use_stay_at_home(trained, kind, keep, tmp_path):
+    whole, cut = trained.packed("whisper"), trained.packed(kind)
+    sizes, states = [], []
+    for archive in (whole, cut):
+        unpack(archive, tmp_path / archive.stem)
+        with zipfile.ZipFile(archive) as file:
+            sizes.append(file.getinfo("upstream/model.safetensors").file_size)
+            config = yaml.safe_load(file.read("config.yaml"))
+            file.extract("model.pth", tmp_path)
+        states.append(torch.load(tmp_path / "model.pth"))
+    assert sizes[1] < sizes[0] and config["frontend_conf"]["keep_layers"] == keep
+    assert config["layers"] == ([0] if keep == 0 else [1, 0])
+    assert [len(state["normalize.mean"]) for state in states] == [3, keep + 1]
+    tone = torch.sin(torch.arange(20000) / 20).numpy()
+    for model in (EmotionRecognizer.from_pretrained(p) for p in (trained(kind), cut)):
+        states.append([model(tone).probabilities[e] for e in trained.emotions])
+    assert states[-1] == pytest.approx(states[-2], abs=1e-5)
 
 
 def test_espnet_reads_the_format(trained, tmp_path):

@@ -86,7 +86,12 @@ def test_a_slice_has_the_first_layers(checkpoints, upstream):
     assert torch.equal(cut[0], whole[0])
     torch.testing.assert_close(cut[1], part.model.layer_norm(whole[1]))
     assert sum(p.numel() for p in part.parameters()) < sum(p.numel() for p in upstream.parameters())
-    for wrong in (0, 3):
+    raw = WhisperUpstream(folder, keep_layers=1, raw=True).eval()
+    assert torch.equal(raw([noise(1.0)])["hidden_states"][1], whole[1])
+    stem = WhisperUpstream(folder, keep_layers=0, raw=True).eval()
+    (state,) = stem([noise(1.0)])["hidden_states"]
+    assert torch.equal(state, whole[0])
+    for wrong in (-1, 3):
         with pytest.raises(UserError, match=f"keep_layers {wrong}: .* has 2 layers"):
             WhisperUpstream(folder, keep_layers=wrong)
 
@@ -99,5 +104,7 @@ def test_a_slice_as_an_upstream(checkpoints, mode):
     assert part.num_params() < whole.num_params()
     states, _ = part(noise(1.0)[None], torch.tensor([16000]))
     assert len(states) == 2
+    same = torch.equal(states[1], whole(noise(1.0)[None], torch.tensor([16000]))[0][1])
+    assert same == (mode == "frozen")
     with pytest.raises(UserError, match="keep_layers is for hf_whisper_custom only, not for fbank"):
         Upstream("fbank", mode=mode, keep_layers=1)
