@@ -79,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "num_layers": upstream.num_layers,
         "hidden_size": upstream.output_size(),
         "num_params": upstream.num_params(),
+        "layer_params": upstream.layer_params(),
     }
     costs = {
         **store.costs({recording.sha for recording in recordings.values()}),

@@ -117,7 +117,7 @@ def cut(config: dict[str, Any], state: dict[str, torch.Tensor], keep_layers: int
     conf = config["frontend_conf"]
     count = conf["num_layers"]
     # The number of parameters is that of what is loaded.
-    for fact in ("num_layers", "hidden_size", "num_params"):
+    for fact in ("num_layers", "hidden_size", "num_params", "layer_params"):
         conf.pop(fact, None)
     conf["keep_layers"] = keep_layers
     layers = config["layers"]

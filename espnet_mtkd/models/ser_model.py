@@ -185,9 +185,10 @@ class ESPnetSERModel(AbsESPnetModel):
         return force_gatherable((loss, stats, len(emotion)), loss.device)
 
     def count_params(self) -> dict[str, int]:
-        """Return ``num_params``, a frozen upstream included, and ``num_trainable``."""
+        """Return ``num_params``, with what is used of a frozen upstream, and ``num_trainable``."""
         own = sum(p.numel() for p in self.parameters())
-        held = self.frontend.num_params() if self.frontend.mode == "frozen" else 0
+        last = self.layer_weighting.chosen[-1]
+        held = self.frontend.num_params(last) if self.frontend.mode == "frozen" else 0
         trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
         return {"num_params": own + held, "num_trainable": trainable}
 

@@ -147,6 +147,8 @@ class Upstream(AbsFrontend):
             state of a frozen slice is what it is in the whole, of others it is normalised.
         num_layers, hidden_size, num_params: where they are known, a frozen upstream is loaded
             only when the first waveform arrives. Training from stored features never loads it.
+        layer_params: parameters of each layer, for an upstream that may be cut after any; None
+            (default): it may not, or this is not known.
 
     Raises:
         UserError: the checkpoint is not what the options say.
@@ -164,6 +166,7 @@ class Upstream(AbsFrontend):
         num_layers: int | None = None,
         hidden_size: int | None = None,
         num_params: int | None = None,
+        layer_params: int | None = None,
     ) -> None:
         super().__init__()
         if mode not in MODES:
@@ -184,6 +187,7 @@ class Upstream(AbsFrontend):
             if gradient_checkpointing:
                 checkpoint_gradients(self.upstream)
         self._facts = (num_layers, hidden_size, num_params)
+        self._layer_params = layer_params
         if None in self._facts:
             self._facts = self._facts_of(self._module())
 
@@ -238,9 +242,20 @@ class Upstream(AbsFrontend):
         """Size D of each layer."""
         return self._facts[1]
 
-    def num_params(self) -> int:
-        """Number of parameters of the upstream, frozen ones included."""
-        return self._facts[2]
+    def num_params(self, last: int | None = None) -> int:
+        """Number of parameters of the upstream, frozen ones included.
+
+        Args:
+            last: of what hidden state ``last`` needs, where the upstream may be cut there; None
+                (default): of all.
+        """
+        unused = 0 if last is None else self.num_layers - 1 - last
+        return self._facts[2] - unused * (self._layer_params or 0)
+
+    def layer_params(self) -> int | None:
+        """Return parameters of each layer, if the upstream is one that may be cut."""
+        layers = getattr(getattr(self._module(), "upstream", None), "cuttable_layers", None)
+        return None if not layers else sum(p.numel() for p in layers[0].parameters())
 
     def forward(
         self, input: torch.Tensor, input_lengths: torch.Tensor

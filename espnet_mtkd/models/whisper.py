@@ -62,6 +62,11 @@ class WhisperUpstream(torch.nn.Module):
         self.register_buffer("mel_filters", torch.from_numpy(filters), persistent=False)
         self.register_buffer("window", torch.hann_window(self.n_fft), persistent=False)
 
+    @property
+    def cuttable_layers(self) -> torch.nn.ModuleList:
+        """The layers, all of a size; ``keep_layers`` leaves the later ones away."""
+        return self.model.layers
+
     def get_downsample_rates(self, key: str | None = None) -> int:
         """Samples a frame."""
         return STRIDE

@@ -102,6 +102,11 @@ def test_a_slice_as_an_upstream(checkpoints, mode):
     whole = Upstream("hf_whisper_custom", str(checkpoints["whisper"]), mode)
     assert (part.num_layers, whole.num_layers) == (2, 3)
     assert part.num_params() < whole.num_params()
+    norm = 0 if mode == "finetune" else 2 * whole.output_size()  # which no part of a whole needs
+    facts = dict(num_layers=3, hidden_size=whole.output_size(), num_params=whole.num_params())
+    known = Upstream("hf_whisper_custom", layer_params=whole.layer_params(), **facts)
+    assert known.num_params(1) == part.num_params() + norm
+    assert known.num_params() == known.num_params(2) == whole.num_params()
     states, _ = part(noise(1.0)[None], torch.tensor([16000]))
     assert len(states) == 2
     same = torch.equal(states[1], whole(noise(1.0)[None], torch.tensor([16000]))[0][1])
