@@ -50,6 +50,7 @@ upstream=fbank_no_cmvn  # Any S3PRL upstream.
 upstream_path=""        # Its checkpoint: a file, or a folder for hf_*_custom.
 upstream_mode=frozen    # frozen, or finetune.
 pooling=stats           # mean, or stats (mean and standard deviation).
+shards=1                # Jobs that share a corpus in stages 2 and 4, a set in 6 and 8; for a cluster.
 feats_bits=32           # Of stored features; 16: half the space, and computed in bfloat16: faster.
 systems="ft kd mtkd_uniform mtkd_cosine_batch mtkd" # Students to train, files in conf/systems/.
 seeds="0"               # Seeds, e.g. "0 1 2".

@@ -87,9 +87,9 @@ class Plan(TrainingPlan):
                     output = model.output / f"{side}.tsv"
                     argv = ["--model_dir", str(model.output), "--data_dir", str(data_set)]
                     argv += ["--speech", ",".join(self._speech(run, data_set, mode))]
-                    argv += ["--output", str(output)]
-                    job = self._job(
+                    job = self._sharded(
                         "ser_inference",
+                        "--output",
                         output,
                         8,
                         argv,
@@ -176,4 +176,9 @@ class Plan(TrainingPlan):
         }
         if number not in makers:
             raise UserError(f"stage {number}: there are stages 1 to 10 and 12")
-        return makers[number]()
+        jobs: dict[Path, Job] = {}
+        for job in makers[number]():
+            # Its shards first, where it has some.
+            for each in (*(need for need in job.needs if need.stage == number), job):
+                jobs[each.output] = each
+        return list(jobs.values())

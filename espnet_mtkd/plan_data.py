@@ -8,6 +8,7 @@ import itertools
 import shlex
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from espnet_mtkd.data.folds import num_folds
 from espnet_mtkd.data.protocol import FoldOptions
@@ -102,7 +103,7 @@ class DataPlan:
                 raise UserError(
                     f"--{other} {corpus}: also among --{one}; it can only be one of them"
                 )
-        for name, least in (("ngpu", 0), ("num_nodes", 1)):
+        for name, least in (("ngpu", 0), ("num_nodes", 1), ("shards", 1)):
             if getattr(options, name) < least:
                 raise UserError(f"--{name} {getattr(options, name)}: must be {least} or more")
         if options.views < 0:
@@ -159,12 +160,12 @@ class DataPlan:
         jobs = {}
         for corpus, data in self.data.items():
             output = self.dumpdir / "raw" / corpus
-            argv = ["--in", str(data.output), "--out", str(output)]
+            argv = ["--in", str(data.output)]
             for name in ("fs", "min_wav_duration", "max_wav_duration", "max_rejects"):
                 argv += [f"--{name}", str(getattr(self.o, name))]
             free = ("--nj", str(self.o.nj))
-            jobs[corpus] = self._job(
-                "format_audio", output, 2, argv, (data,), "data", free=free, cmd=self.o.train_cmd
+            jobs[corpus] = self._sharded(
+                "format_audio", "--out", output, 2, argv, (data,), "data", free=free
             )
         return jobs
 
@@ -226,7 +227,7 @@ class DataPlan:
         sources += [(f"{corpus}_views{o.views}", job) for corpus, job in self.views.items()]
         for corpus, audio in sources:
             output = self.dumpdir / "feats" / tag / corpus
-            argv = ["--data_dir", str(audio.output), "--output_dir", str(output)]
+            argv = ["--data_dir", str(audio.output)]
             argv += ["--upstream", o.upstream, "--pooling", o.pooling]
             argv += ["--bits", str(o.feats_bits)]
             if self.upstream_path is not None:
@@ -234,19 +235,52 @@ class DataPlan:
             # Corpora are done side by side; more cores than corpora share the work of each.
             free = ("--nj", str(max(1, o.nj // len(sources))))
             jobs.append(
-                self._job(
+                self._sharded(
                     "extract_features",
+                    "--output_dir",
                     output,
                     4,
-                    argv,
+                    [*argv, "--store_dir", str(output.parent / ".store")],
                     (audio,),
                     "features",
                     inputs=inputs,
                     free=free,
-                    cmd=o.train_cmd,
                 )
             )
         return jobs
+
+    def _sharded(
+        self,
+        module: str,
+        option: str,
+        output: Path,
+        stage: int,
+        argv: list[str],
+        needs: tuple[Job, ...],
+        code: str,
+        cmd: str | None = None,
+        **more: Any,
+    ) -> Job:
+        """Return a job; with ``--shards N`` one that puts together what N others have done.
+
+        Args:
+            option: that names the output.
+            cmd: back-end of a cluster; None (default): that of ``train_cmd``.
+            module, output, stage, argv, needs, code, more: see :meth:`_job`.
+        """
+        count = self.o.shards
+        more["cmd"] = self.o.train_cmd if cmd is None else cmd
+        shards = []
+        for k in range(1, count + 1) if count > 1 else ():
+            part = output.parent / "shards" / f"{output.stem}_{k}of{count}{output.suffix}"
+            own = [*argv, option, str(part), "--shard", f"{k}/{count}"]
+            alone = {**more, "free": ("--nj", "1")} if "free" in more else more
+            shards.append(self._job(module, part, stage, own, needs, code, **alone))
+        argv = [*argv, option, str(output)]
+        # Features are in one store, where whoever asks for all of them finds them.
+        if shards and module != "extract_features":
+            argv += ["--shards", *(str(job.output) for job in shards)]
+        return self._job(module, output, stage, argv, (*needs, *shards), code, **more)
 
     def _job(
         self,

@@ -146,7 +146,7 @@ class TrainingPlan(SetsPlan):
         """
         output = self._folder(run) / f"logits_{kind}"
         teachers = self.teachers(run, kind)
-        argv = ["--output_dir", str(output), "--emotions", str(run.tree.output / "emotions")]
+        argv = ["--emotions", str(run.tree.output / "emotions")]
         # Teachers from the whole run do not bring the sets of a run without some of it along.
         needs = [run.tree] if run.place else []
         if run.place and self.o.upstream_mode == "frozen":
@@ -175,8 +175,9 @@ class TrainingPlan(SetsPlan):
                 needs.append(copy.job)
         if any(s.features for s in self.systems if s.teachers == kind):
             argv += ["--embeddings", "true"]
-        return self._job(
+        return self._sharded(
             "teacher_logits",
+            "--output_dir",
             output,
             6,
             argv,

@@ -411,6 +411,24 @@ def test_fine_tuning_reads_waveforms():
     assert plan.predictions[0].argv[-3] == "dump/folds/mini_ser_four_si3/fold_1/dev/wav.scp,sound"
 
 
+def test_shards_are_jobs_of_their_own():
+    plan = make_plan(shards=2, systems="ft mtkd", train_cmd="run.sh", decode_cmd="decode.sh")
+    parts = ["mini_ser_1of2", "mini_ser_2of2"]
+    assert names(plan.stage(2)) == [*parts, "mini_ser"]
+    assert names(plan.stage(4)) == [*parts, "mini_ser", "mini_ser_four_si3"]
+    logits = ["logits_monolingual_1of2", "logits_monolingual_2of2", "logits_monolingual"]
+    assert names(plan.stage(6)) == 2 * logits
+    sides = [f"{side}{part}.tsv" for side in ("dev", "test") for part in ("_1of2", "_2of2", "")]
+    assert names(plan.stage(8)) == [*(5 * 2 * sides), "test.npz", "test.npz"]
+    for number, cmd in ((2, "run.sh"), (6, "decode.sh")):
+        first, second, whole = plan.stage(number)[:3]
+        assert whole.needs[-2:] == (first, second)
+        assert first.cmd == whole.cmd == cmd
+        assert value(first, "--shard") == "1/2" and "--shard" not in whole.argv
+        assert whole.argv[-2:] == (str(first.output), str(second.output))
+    assert "--shards" not in plan.stage(4)[2].argv  # it finds all in the store
+
+
 def test_features_of_16_bits_have_a_store_of_their_own():
     full, half = (make_plan(feats_bits=bits).stores[0] for bits in (32, 16))
     assert (value(full, "--bits"), value(half, "--bits")) == ("32", "16")
@@ -541,6 +559,7 @@ def test_package():
         ),
         ({"num_nodes": 2}, "--num_nodes 2 needs Slurm: cmd_backend=slurm"),
         ({"num_nodes": 0}, "--num_nodes 0: must be 1 or more"),
+        ({"shards": 0}, "--shards 0: must be 1 or more"),
         ({"ngpu": -1}, "--ngpu -1: must be 0 or more"),
         ({"teacher_init": "ft"}, "--teacher_init ft: must be scratch or multilingual"),
         ({"teacher_ensemble": "yes"}, "--teacher_ensemble yes: must be true, false or soup"),

@@ -11,6 +11,7 @@ import torch
 
 from espnet_mtkd.data.datadir import write_map
 from espnet_mtkd.data.files import write_text
+from espnet_mtkd.data.shards import add_shard_options
 from espnet_mtkd.errors import UserError, cli
 from espnet_mtkd.models.packing import limit_caches
 from espnet_mtkd.models.upstream import Upstream, check_upstream
@@ -51,6 +52,7 @@ def get_parser() -> argparse.ArgumentParser:
         default=10.0,
         help="Speech in a batch, as far as the upstream's result does not depend on the batch",
     )
+    add_shard_options(parser, merge=False)
     return parser
 
 
@@ -64,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     output = Path(args.output_dir)
     torch.set_num_threads(1)  # processes use the cores better, and a forked one has no threads
     recordings = read_recordings(args.data_dir)
+    if args.shard:  # the store is one; who asks for all of it later finds it there
+        recordings = {utt_id: recordings[utt_id] for utt_id in args.shard.of(sorted(recordings))}
     key = store_key(args.upstream, args.upstream_path, args.pooling, args.bits)
     store = FeatureStore(Path(args.store_dir or output.parent / ".store") / key, args.bits)
     upstream = Upstream(args.upstream, args.upstream_path)

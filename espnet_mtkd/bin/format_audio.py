@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_mtkd.data.audio import Form, format_corpus
+from espnet_mtkd.data.audio import Form, format_corpus, format_shard
 from espnet_mtkd.data.datadir import DataDir
+from espnet_mtkd.data.shards import add_shard_options
 from espnet_mtkd.data.wavheader import SAMPLE_RATE
 from espnet_mtkd.errors import UserError, cli
 
@@ -26,6 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max_rejects", type=int, default=0, help="how many unusable utterances may be left out"
     )
+    add_shard_options(parser)
     return parser
 
 
@@ -46,7 +48,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.source.resolve() == args.out.resolve():
         raise UserError(f"--out {args.out}: must not be the same as --in")
     form = Form(args.fs, args.min_wav_duration, args.max_wav_duration)
-    results = format_corpus(DataDir.load(args.source), args.out, form, args.nj, args.max_rejects)
+    data = DataDir.load(args.source)
+    if args.shard:
+        done = len(format_shard(data, args.out, form, args.nj, args.shard))
+        print(f"{args.out.name}: {done} of {len(data)} utterances")
+        return
+    results = format_corpus(data, args.out, form, args.nj, args.max_rejects, args.shards)
     kept = [audio for audio in results if not audio.reject]
     written = sum(Path(audio.path).parent == args.out / "audio" for audio in kept)
     hours = sum(audio.num_samples for audio in kept) / args.fs / 3600

@@ -41,6 +41,7 @@ OPTIONS = {
     "upstream_path": "",
     "upstream_mode": "frozen",
     "pooling": "stats",
+    "shards": 1,
     "feats_bits": 32,
     "systems": "ft kd mtkd_uniform mtkd_cosine_batch mtkd",
     "seeds": "0",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.data.files import write_text
+from espnet_mtkd.data.shards import add_shard_options, check_whole
 from espnet_mtkd.errors import cli
 from espnet_mtkd.tasks import inference
 from espnet_mtkd.tasks.inference import load_model, logits_of
@@ -15,24 +16,46 @@ from espnet_mtkd.tasks.inference import load_model, logits_of
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    return inference.get_parser(__doc__, "Table to write (.tsv)")
+    parser = inference.get_parser(__doc__, "Table to write (.tsv)")
+    add_shard_options(parser)
+    return parser
+
+
+def rows(args: argparse.Namespace, utterances: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the head, without an utterance, and then utterances with their rows."""
+    model, train_args = load_model(args.model_dir)
+    data = Path(args.data_dir)
+    head = ["utt_id", "spk_id", "lang", "corpus", "ref", *(f"logit_{e}" for e in model.emotions)]
+    yield "", "\t".join(head)
+    columns = [read_map(data / f) for f in ("utt2spk", "utt2lang", "utt2corpus", "utt2emotion")]
+    path, _, kind = args.speech.rpartition(",")
+    options = (args.batch_size, args.num_workers, set(utterances))
+    for utt_id, logits in logits_of(
+        model, train_args, (path, kind), data / "utt2emotion", *options
+    ):
+        values = [column[utt_id] for column in columns]
+        yield utt_id, "\t".join([utt_id, *values, *(f"{value:.9g}" for value in logits)])
+
+
+def stored_rows(shards: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """Yield the same from the outputs of shards."""
+    for table in shards:
+        head, *lines = table.read_text(encoding="utf-8").splitlines()
+        yield "", head
+        yield from ((line.partition("\t")[0], line) for line in lines)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write one row per utterance: who, which language, what is right, and the logits."""
     args = get_parser().parse_args(argv)
-    model, train_args = load_model(args.model_dir)
-    data = Path(args.data_dir)
-    columns = [read_map(data / f) for f in ("utt2spk", "utt2lang", "utt2corpus", "utt2emotion")]
-    path, _, kind = args.speech.rpartition(",")
-    rows = {}
-    for utt_id, logits in logits_of(
-        model, train_args, (path, kind), data / "utt2emotion", args.batch_size, args.num_workers
-    ):
-        values = [column[utt_id] for column in columns]
-        rows[utt_id] = "\t".join([utt_id, *values, *(f"{value:.9g}" for value in logits)])
-    head = ["utt_id", "spk_id", "lang", "corpus", "ref", *(f"logit_{e}" for e in model.emotions)]
-    lines = ["\t".join(head), *(rows[utt_id] for utt_id in sorted(rows))]
+    utterances = sorted(read_map(Path(args.data_dir) / "utt2emotion"))
+    if args.shard:
+        utterances = args.shard.of(utterances)
+    found = list(stored_rows(args.shards) if args.shards else rows(args, utterances))
+    table = dict(found)
+    if args.shards:
+        check_whole([utt_id for utt_id, _ in found if utt_id], utterances, args.shards)
+    lines = [table.pop(""), *(table[utt_id] for utt_id in sorted(table))]
     write_text(args.output, "\n".join(lines) + "\n")
 
 

@@ -8,7 +8,7 @@ of the teachers: ``relevance`` (for ``similarity``) and ``gate`` (for ``learned`
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +17,10 @@ import torch
 from espnet2.utils.types import str2bool
 from sklearn.metrics import recall_score
 
-from espnet_mtkd.data.ark import write_ark
+from espnet_mtkd.data.ark import read_ark, write_ark
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.data.files import write_text
+from espnet_mtkd.data.shards import add_shard_options, check_whole
 from espnet_mtkd.distill.gate import fit_gate
 from espnet_mtkd.distill.opinions import align
 from espnet_mtkd.errors import UserError, cli
@@ -89,6 +90,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--output_dir", required=True, help="Gets logits.ark, logits.scp, teachers, relevance, gate"
     )
     parser.add_argument("--batch_size", type=int, default=16)
+    add_shard_options(parser)
     return parser
 
 
@@ -154,12 +156,16 @@ class Panel:
     Args:
         emotions: those of the student; None: those of the first teacher, and then of all.
         batch_size: utterances at a time.
+        only: the utterances to ask about, of those that the sources name; None (default): all.
     """
 
-    def __init__(self, emotions: list[str] | None, batch_size: int) -> None:
+    def __init__(
+        self, emotions: list[str] | None, batch_size: int, only: Collection[str] | None = None
+    ) -> None:
         self.emotions = emotions
         self.strict = emotions is None
         self.batch_size = batch_size
+        self.only = only
 
     def ask(
         self, name: str, path: str, sources: Sequence[Source]
@@ -176,11 +182,70 @@ class Panel:
         logits, embeddings = {}, {}
         for speech, kind, keys in sources:
             for utt, row, vector in outputs_of(
-                model, train_args, (speech, kind), keys, self.batch_size
+                model, train_args, (speech, kind), keys, self.batch_size, only=self.only
             ):
                 aligned = align(torch.from_numpy(row), model.emotions, self.emotions, name)
                 logits[utt], embeddings[utt] = aligned.numpy(), vector
         return logits, embeddings
+
+
+Matrices = dict[str, np.ndarray]
+
+
+def ask_all(
+    args: argparse.Namespace, panel: Panel, teachers: Sequence[Teacher], keys: Sequence[str]
+) -> tuple[Matrices, Matrices]:
+    """Return what all teachers say (K, C) and, if wanted, see (K, P), by utterance."""
+    names = [teacher.name for teacher in teachers]
+    copies = read_copies(args, names, keys)
+    opinions, features = [], []
+    for teacher in teachers:
+        opinion, feature = panel.ask(teacher.name, teacher.path, teacher.sources)
+        for copy in (copy for copy in copies if copy.name == teacher.name):
+            theirs, vectors = panel.ask(f"{copy.name} in {copy.path}", copy.path, [copy.source])
+            for utt, logits in theirs.items():
+                if (np.isnan(logits) != np.isnan(opinion[utt])).any():
+                    raise UserError(f"--copy {copy.path}: knows other emotions than {copy.name}")
+            opinion.update(theirs)
+            feature.update(vectors)
+        sizes = {len(v) for f in (*features[:1], feature) for v in (*f.values(),)[:1]}
+        if args.embeddings and len(sizes) > 1:
+            raise UserError(
+                f"--embeddings true: teacher {teacher.name} has vectors of another size than "
+                f"{names[0]} ({', '.join(map(str, sorted(sizes)))}); all must have the same"
+            )
+        opinions.append(opinion)
+        features.append(feature if args.embeddings else {})
+    asked = keys if panel.only is None else sorted(panel.only)
+    logits = {key: np.stack([opinion[key] for opinion in opinions]) for key in asked}
+    if not args.embeddings:
+        return logits, {}
+    return logits, {key: np.stack([feature[key] for feature in features]) for key in asked}
+
+
+def read_shards(
+    args: argparse.Namespace, teachers: Sequence[Teacher], keys: Sequence[str]
+) -> tuple[Matrices, Matrices]:
+    """Return the same from the outputs of shards."""
+    names = list_of(teachers)
+    found: list[str] = []
+    matrices: list[Matrices] = [{}, {}]
+    for folder in args.shards:
+        if (folder / "teachers").read_text(encoding="utf-8") != names:
+            raise UserError(f"{folder}/teachers: other teachers than {', '.join(names.split())}")
+        kinds = ("logits", "embeddings") if args.embeddings else ("logits",)
+        for kind, all_of in zip(kinds, matrices, strict=False):
+            own = read_ark(folder / f"{kind}.scp")
+            all_of.update(own)
+            found += own if kind == "logits" else ()
+    check_whole(found, keys, args.shards)
+    logits, embeddings = ({key: m[key] for key in keys if key in m} for m in matrices)
+    return logits, embeddings
+
+
+def list_of(teachers: Sequence[Teacher]) -> str:
+    """Return the content of the file ``teachers``."""
+    return "".join(f"{teacher.name} {teacher.language}\n" for teacher in teachers)
 
 
 def relevance(
@@ -200,64 +265,59 @@ def relevance(
     return uar
 
 
+def write_measures(
+    output: Path, dev_set: Path, emotions: list[str], names: Sequence[str], logits: Matrices
+) -> None:
+    """Write ``relevance`` and ``gate``, what a development set says of the teachers."""
+    gold, languages = read_map(dev_set / "utt2emotion"), read_map(dev_set / "utt2lang")
+    for utt, emotion in gold.items():
+        if emotion not in emotions:
+            raise UserError(
+                f"--dev_set {dev_set}: utterance {utt}: emotion {emotion!r} is not one of "
+                f"{', '.join(emotions)}"
+            )
+    lines = [
+        f"{name} {language} {uar:.6f}\n"
+        for k, name in enumerate(names)
+        for language, uar in relevance(
+            dev_set, emotions, {utt: logits[utt][k] for utt in gold}
+        ).items()
+    ]
+    write_text(output / "relevance", "".join(lines))
+    gate = fit_gate(
+        names,
+        np.stack([logits[utt] for utt in gold]),
+        [emotions.index(emotion) for emotion in gold.values()],
+        [languages[utt] for utt in gold],
+    )
+    write_text(output / "gate", gate.to_json())
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Write all files."""
     args = get_parser().parse_args(argv)
     keys = sorted(key for file in args.keys for key in read_map(file))
     teachers = read_teachers(args)
-    names = [teacher.name for teacher in teachers]
-    copies = read_copies(args, names, keys)
     dev_set = args.dev_set
     if dev_set is not None and not read_map(dev_set / "utt2emotion").keys() <= set(keys):
         raise UserError(f"--dev_set {dev_set}: its utt2emotion must be one of --keys")
     emotions = read_names(args.emotions, "emotions") if args.emotions else None
-    panel = Panel(emotions, args.batch_size)
-    opinions, features = [], []
-    for teacher in teachers:
-        opinion, feature = panel.ask(teacher.name, teacher.path, teacher.sources)
-        for copy in (copy for copy in copies if copy.name == teacher.name):
-            theirs, vectors = panel.ask(f"{copy.name} in {copy.path}", copy.path, [copy.source])
-            for utt, logits in theirs.items():
-                if (np.isnan(logits) != np.isnan(opinion[utt])).any():
-                    raise UserError(f"--copy {copy.path}: knows other emotions than {copy.name}")
-            opinion.update(theirs)
-            feature.update(vectors)
-        sizes = {len(v) for f in (*features[:1], feature) for v in (*f.values(),)[:1]}
-        if args.embeddings and len(sizes) > 1:
-            raise UserError(
-                f"--embeddings true: teacher {teacher.name} has vectors of another size than "
-                f"{names[0]} ({', '.join(map(str, sorted(sizes)))}); all must have the same"
-            )
-        opinions.append(opinion)
-        features.append(feature if args.embeddings else {})
+    if emotions is None and (args.shard or args.shards):
+        raise UserError("--shard, --shards: need --emotions, since every shard must have the same")
+    only = set(args.shard.of(keys)) if args.shard else None
+    panel = Panel(emotions, args.batch_size, only)
+    if args.shards:
+        logits, embeddings = read_shards(args, teachers, keys)
+    else:
+        logits, embeddings = ask_all(args, panel, teachers, keys)
     output = Path(args.output_dir)
-    logits = {key: np.stack([opinion[key] for opinion in opinions]) for key in keys}
-    if dev_set is not None:
-        lines = [
-            f"{name} {language} {uar:.6f}\n"
-            for name, opinion in zip(names, opinions, strict=True)
-            for language, uar in relevance(dev_set, panel.emotions, opinion).items()
-        ]
-        write_text(output / "relevance", "".join(lines))
-        gold, languages = read_map(dev_set / "utt2emotion"), read_map(dev_set / "utt2lang")
-        for utt, emotion in gold.items():
-            if emotion not in panel.emotions:
-                raise UserError(
-                    f"--dev_set {dev_set}: utterance {utt}: emotion {emotion!r} is not one of "
-                    f"{', '.join(panel.emotions)}"
-                )
-        gate = fit_gate(
-            names,
-            np.stack([logits[utt] for utt in gold]),
-            [panel.emotions.index(emotion) for emotion in gold.values()],
-            [languages[utt] for utt in gold],
-        )
-        write_text(output / "gate", gate.to_json())
+    if dev_set is not None and not args.shard:
+        names = [teacher.name for teacher in teachers]
+        write_measures(output, dev_set, panel.emotions, names, logits)
     write_ark(output / "logits.scp", logits.items())
     if args.embeddings:
-        vectors = ((key, np.stack([feature[key] for feature in features])) for key in keys)
-        write_ark(output / "embeddings.scp", vectors)
-    write_text(output / "teachers", "".join(f"{t.name} {t.language}\n" for t in teachers))
+        write_ark(output / "embeddings.scp", embeddings.items())
+    write_text(output / "teachers", list_of(teachers))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import batched
 from pathlib import Path
@@ -28,12 +29,14 @@ import soxr
 from tqdm import tqdm
 
 from espnet_mtkd.data.datadir import DataDir
-from espnet_mtkd.data.files import atomic_path
+from espnet_mtkd.data.files import atomic_path, write_text
 from espnet_mtkd.data.fingerprint import fingerprint
 from espnet_mtkd.data.processes import spawn_pool
+from espnet_mtkd.data.shards import Shard, check_whole
 from espnet_mtkd.data.wavheader import LOWEST_RATE, SAMPLE_RATE, file_defect
 from espnet_mtkd.errors import UserError
 
+OF_SHARD = "audio.jsonl"  # what became of the utterances of a shard
 _BATCH = 512  # utterances in flight at most
 _RARE = 0.05  # part of a corpus whose rate is suspicious when all the others have another one
 
@@ -134,6 +137,7 @@ def format_corpus(
     form: Form | None = None,
     nj: int = 1,
     max_rejects: int = 0,
+    shards: Sequence[Path] = (),
 ) -> list[Audio]:
     """Bring the audio of a data directory into form and write the data directory of the result.
 
@@ -147,6 +151,7 @@ def format_corpus(
         form: Default: 16 kHz, 0.1 to 30 s.
         nj: Processes.
         max_rejects: How many utterances may be left out.
+        shards: Folders of :func:`format_shard` that hold the work, all of it.
 
     Returns:
         The outcome of every utterance, sorted by utterance.
@@ -157,8 +162,10 @@ def format_corpus(
     form = form or Form()
     # Until the end there must be nothing that looks finished.
     (out / "wav.scp").unlink(missing_ok=True)
-    jobs = [(utt, data.wav_scp[utt]) for utt in data.utterances]
-    results = list(_progress(_run(jobs, out / "audio", form, nj), len(jobs), out.name))
+    if shards:
+        results = _read_shards(shards, data.utterances)
+    else:
+        results = _format(data, data.utterances, out, form, nj)
     results = _suspect_rates(results)
     rejects = [audio for audio in results if audio.reject]
     _write_rejects(out / "rejects.tsv", results)
@@ -181,6 +188,31 @@ def format_corpus(
     os.sync()  # once for all files, before wav.scp says that they are there
     formed.write(out)
     return results
+
+
+def format_shard(data: DataDir, out: Path, form: Form, nj: int, shard: Shard) -> list[Audio]:
+    """Bring the audio of a part of a data directory into form, and write what became of it."""
+    results = _format(data, shard.of(data.utterances), out, form, nj)
+    os.sync()
+    write_text(out / OF_SHARD, "".join(json.dumps(asdict(audio)) + "\n" for audio in results))
+    return results
+
+
+def _format(
+    data: DataDir, utterances: Sequence[str], out: Path, form: Form, nj: int
+) -> list[Audio]:
+    jobs = [(utt, data.wav_scp[utt]) for utt in utterances]
+    return list(_progress(_run(jobs, out / "audio", form, nj), len(jobs), out.name))
+
+
+def _read_shards(shards: Sequence[Path], utterances: Sequence[str]) -> list[Audio]:
+    found = []
+    for folder in shards:
+        lines = (folder / OF_SHARD).read_text(encoding="utf-8").splitlines()
+        found += [Audio(**json.loads(line)) for line in lines]
+    check_whole([audio.utt_id for audio in found], utterances, shards)
+    order = {utt: at for at, utt in enumerate(utterances)}
+    return sorted(found, key=lambda audio: order[audio.utt_id])
 
 
 def _suspect_rates(results: list[Audio]) -> list[Audio]:
@@ -263,7 +295,7 @@ def _is_clipped(samples: np.ndarray) -> bool:
 
 
 def _run(jobs: list[tuple[str, str]], folder: Path, form: Form, nj: int) -> Iterator[Audio]:
-    if nj == 1:
+    if nj == 1 or len(jobs) < 2:
         yield from (format_utterance(utt, source, folder, form) for utt, source in jobs)
         return
     with spawn_pool(min(nj, len(jobs))) as pool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from espnet2.torch_utils.safe_torch_load import safe_torch_load
 from tqdm import tqdm
 
 from espnet_mtkd.data.ark import check_index
-from espnet_mtkd.data.datadir import read_map
+from espnet_mtkd.data.datadir import read_map, write_map
 from espnet_mtkd.distill import TRAINING_ONLY
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.ser_model import ESPnetSERModel
@@ -137,9 +137,11 @@ def logits_of(
     key_file: str | Path,
     batch_size: int = 16,
     num_workers: int = 0,
+    only: Collection[str] | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield utterance ids and logits (C,); see :func:`outputs_of`."""
-    for key, logits, _ in outputs_of(model, args, speech, key_file, batch_size, num_workers):
+    options = (batch_size, num_workers, only)
+    for key, logits, _ in outputs_of(model, args, speech, key_file, *options):
         yield key, logits
 
 
@@ -151,6 +153,7 @@ def outputs_of(
     key_file: str | Path,
     batch_size: int = 16,
     num_workers: int = 0,
+    only: Collection[str] | None = None,
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Yield utterance ids, logits (C,) and what the head sees (P,), in the order of ``key_file``.
 
@@ -160,6 +163,7 @@ def outputs_of(
         key_file: its first column names the utterances.
         batch_size: utterances at a time.
         num_workers: processes that read.
+        only: utterances; others of ``key_file`` are left out. None (default): none is.
 
     Raises:
         UserError: an utterance of ``key_file`` has no speech, an entry of the speech is a command,
@@ -168,9 +172,17 @@ def outputs_of(
     if speech[1] == "kaldi_ark":
         check_features(model, speech[0], "--speech")
     known = check_index(speech[0])  # ESPnet's readers run an entry with a pipe
-    missing = [key for key in read_map(key_file) if key not in known]
+    keys = read_map(key_file)
+    missing = [key for key in keys if key not in known]
     if missing:
         raise UserError(f"{speech[0]}: no utterance {missing[0]}, which {key_file} names")
+    folder = tempfile.TemporaryDirectory(prefix="espnet_mtkd_")  # lives as long as the iterator
+    if only is not None:
+        keys = {key: value for key, value in keys.items() if key in only}
+        if not keys:
+            return
+        key_file = Path(folder.name) / "keys"
+        write_map(key_file, keys)
     device = next(model.parameters()).device
     iterator = SERTask.build_streaming_iterator(
         [(speech[0], "speech", speech[1])],

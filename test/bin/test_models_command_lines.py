@@ -105,6 +105,21 @@ def test_audio_that_stage_2_did_not_make(tmp_path, problem):
     assert not list((tmp_path / "o").glob("*"))
 
 
+def test_features_of_shards_lie_in_one_store(audio, tmp_path):
+    argv = ["--data_dir", str(audio), "--store_dir", str(tmp_path / "store"), "--output_dir"]
+    for k in (1, 2):
+        extract_features.main([*argv, str(tmp_path / f"{k}"), "--shard", f"{k}/2"])
+    parts = [read_ark(tmp_path / f"{k}" / "feats.scp") for k in (1, 2)]
+    extract_features.main([*argv, str(tmp_path / "all")])
+    whole = read_ark(tmp_path / "all" / "feats.scp")
+    assert whole.keys() == parts[0].keys() | parts[1].keys() == read_map(audio / "wav.scp").keys()
+    assert not parts[0].keys() & parts[1].keys()
+    extract_features.main(["--data_dir", str(audio), "--output_dir", str(tmp_path / "alone")])
+    alone = read_ark(tmp_path / "alone" / "feats.scp")
+    for utt, matrix in whole.items():
+        np.testing.assert_allclose(matrix, alone[utt], atol=1e-5)
+
+
 def test_unknown_upstream(audio, tmp_path):
     argv = ["--data_dir", str(audio), "--output_dir", str(tmp_path / "o"), "--upstream", "xbank"]
     with pytest.raises(UserError, match="--upstream xbank: S3PRL has no such upstream"):
@@ -256,6 +271,35 @@ def test_too_few_emotions_in_common(toy, models, stranger, tmp_path):
     argv = teacher_argv(toy, {**models, "teacher_en": stranger}, tmp_path / "o")
     with pytest.raises(UserError, match="teacher teacher_en knows sadness, joy, neutral, the stud"):
         teacher_logits.main([*argv, "--emotions", str(tmp_path / "emotions")])
+
+
+@pytest.mark.parametrize("count", [2, 50])
+def test_logits_of_shards_put_together(toy, models, tmp_path, count):
+    some = sorted(toy.records["train"])[::3]
+    write_map(tmp_path / "keys", dict.fromkeys(some, "x"))
+    copy = f"teacher_en,{models['teacher_fi']},{tmp_path}/keys,{toy.folder}/feats.scp,kaldi_ark"
+    more = ["--emotions", f"{toy.folder}/emotions", "--dev_set", f"{toy.folder}/dev"]
+    more += ["--copy", copy, "--embeddings", "true"]
+    teacher_logits.main([*teacher_argv(toy, models, tmp_path / "whole"), *more])
+    shards = [str(tmp_path / f"{k}of{count}") for k in range(1, count + 1)]
+    for k, folder in enumerate(shards, 1):
+        argv = [*teacher_argv(toy, models, Path(folder)), *more]
+        teacher_logits.main([*argv, "--shard", f"{k}/{count}"])
+    argv = [*teacher_argv(toy, models, tmp_path / "put"), *more]
+    teacher_logits.main([*argv, "--shards", *shards])
+    for kind in ("logits.scp", "embeddings.scp"):
+        whole, put = (read_ark(tmp_path / name / kind) for name in ("whole", "put"))
+        assert list(whole) == list(put)
+        for utt in whole:
+            np.testing.assert_allclose(put[utt], whole[utt], atol=1e-6)
+    for kind in ("teachers", "relevance"):
+        assert (tmp_path / "put" / kind).read_text() == (tmp_path / "whole" / kind).read_text()
+    with pytest.raises(UserError, match="other teachers than teacher_en"):
+        swapped = [word for word in argv if not word.startswith("teacher_fi,")]
+        del swapped[swapped.index("--teacher", swapped.index("--teacher") + 1)]
+        teacher_logits.main([*swapped, "--shards", *shards])
+    with pytest.raises(UserError, match="--shard, --shards: need --emotions"):
+        teacher_logits.main([*teacher_argv(toy, models, tmp_path / "x"), "--shard", "1/2"])
 
 
 def test_a_copy_speaks_of_what_the_teacher_has_heard(toy, models, tmp_path):
@@ -441,6 +485,26 @@ def test_table_of_logits(toy, models, tmp_path):
     for utt, spk, lang, corpus, ref, *logits in rows[1:]:
         assert (ref, lang) == toy.records["dev"][utt] and (spk, corpus) == ("toy_dev", "toy")
         np.testing.assert_allclose(np.array(logits, dtype=np.float32), expected[utt], atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 50])
+def test_tables_of_shards_put_together(toy, models, tmp_path, count):
+    ser_inference.main(inference_argv(toy, models["teacher_en"], tmp_path / "whole.tsv"))
+    shards = [str(tmp_path / f"{k}.tsv") for k in range(1, count + 1)]
+    for k, table in enumerate(shards, 1):
+        argv = inference_argv(toy, models["teacher_en"], Path(table))
+        ser_inference.main([*argv, "--shard", f"{k}/{count}"])
+    argv = inference_argv(toy, models["teacher_en"], tmp_path / "put.tsv")
+    ser_inference.main([*argv, "--shards", *shards])
+    put, whole = (
+        [line.split("\t") for line in (tmp_path / name).read_text().splitlines()]
+        for name in ("put.tsv", "whole.tsv")
+    )
+    assert put[0] == whole[0] and [row[:5] for row in put] == [row[:5] for row in whole]
+    logits = (np.array([row[5:] for row in rows[1:]], dtype=float) for rows in (put, whole))
+    np.testing.assert_allclose(*logits, atol=1e-6)
+    with pytest.raises(UserError, match="shards hold no toy_dev_"):
+        ser_inference.main([*argv, "--shards", *shards[1:]])
 
 
 def test_an_utterance_without_speech(own_toy, models, tmp_path):
