@@ -42,7 +42,7 @@ num_folds=4          # Number of folds.
 folds=all            # Folds to run, e.g. "1 2".
 fold_seed=0          # Seed of the split.
 labelled_share=1     # Share of the training labels to use; the rest teaches without a label.
-unlabelled=""        # Corpora that teach without their labels.
+unlabelled=""           # Corpora that teach without labels; of --corpora: what has other emotions.
 views=0              # Views of each training utterance to add: other speeds, noise, rooms.
 
 # Models

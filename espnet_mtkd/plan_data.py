@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import itertools
 import shlex
 from functools import cached_property
 from pathlib import Path
@@ -96,12 +95,10 @@ class DataPlan:
             raise UserError(
                 f"--labelled_share {options.labelled_share}: must be above 0, at most 1"
             )
-        roles = (("corpora", self.corpora), ("heldout", self.heldout))
-        roles += (("unlabelled", self.unlabelled),)
-        for (one, ours), (other, theirs) in itertools.combinations(roles, 2):
-            for corpus in set(ours) & set(theirs):
+        for name in ("corpora", "unlabelled"):
+            for corpus in set(self.heldout) & set(getattr(self, name)):
                 raise UserError(
-                    f"--{other} {corpus}: also among --{one}; it can only be one of them"
+                    f"--{name} {corpus}: also among --heldout, and what is tested on is not heard"
                 )
         for name, least in (("ngpu", 0), ("num_nodes", 1), ("shards", 1)):
             if getattr(options, name) < least:

@@ -551,7 +551,7 @@ def test_package():
         ({"systems": ""}, "--systems '': name at least one"),
         ({"seeds": "0 0"}, "--seeds '0 0': .* none twice"),
         ({"seeds": "0 x"}, "--seeds '0 x': must be whole numbers"),
-        ({"heldout": "mini_ser"}, "--heldout mini_ser: also among --corpora"),
+        ({"heldout": "mini_ser"}, "--corpora mini_ser: also among --heldout"),
         ({"corpora": "emodb"}, "corpus emodb: EMODB='' is no folder; set EMODB in db.sh"),
         (
             {"corpora": "emodb", "corpus_root": ["EMODB=/nowhere"]},
@@ -768,7 +768,10 @@ def test_students_with_an_encoder_of_their_own(tmp_path):
         ({"crossfit": 2, "leave_one_language_out": "true"}, "make two experiments"),
         ({"teacher_ensemble": "soup"}, "soup needs --teacher_init multilingual"),
         ({"views": -1}, "--views -1: must be 0 or more"),
-        ({"unlabelled": "mini_ser"}, "--unlabelled mini_ser: also among --corpora"),
+        (
+            {"corpora": "emodb", "heldout": "mini_ser", "unlabelled": "mini_ser"},
+            "--unlabelled mini_ser: also among --heldout",
+        ),
     ],
 )
 def test_more_mistakes(options, message):

@@ -32,7 +32,8 @@ def get_parser() -> argparse.ArgumentParser:
         nargs="*",
         default=[],
         help="Data directories of stage 2 whose labels are not used; students learn from the "
-        "teachers on them",
+        "teachers on them. Of a corpus that is also trained on: what the speakers of the training "
+        "set say in other emotions",
     )
     parser.add_argument(
         "--views",
@@ -77,22 +78,33 @@ def load_unlabelled(folders: Sequence[Path]) -> DataDir:
     return data
 
 
-def check_unlabelled(fold: Path, unlabelled: DataDir) -> None:
-    """Refuse unlabelled speech that is tested on: its teachers' logits are no labels, but near.
+def beside(fold: Path, train: DataDir, unlabelled: DataDir) -> DataDir:
+    """Return the unlabelled utterances that a training set may have beside its own.
+
+    Of a corpus of the training set those of its speakers that are not tested on: their other
+    emotions. Of other corpora all.
 
     Raises:
-        UserError: an utterance or its audio (decoded samples) is in the dev or test set.
+        UserError: an utterance of another corpus, or its audio (decoded samples), is in the dev or
+            test set: the teachers' logits are no labels, but near.
     """
+    corpora, speakers = set(train.utt2corpus.values()), set(train.utt2spk.values())
+    tested: dict[str, str] = {}  # by utterance and by audio
     for side in ("dev", "test"):
         data = DataDir.load(fold / side)
-        there = {audio: utt for utt, audio in data.utt2audio_hash.items()}
-        for utt in unlabelled.utterances:
-            same = utt if utt in data.wav_scp else there.get(unlabelled.utt2audio_hash[utt])
-            if same is not None:
-                raise UserError(
-                    f"--unlabelled: {utt} is {same} of {fold.name}/{side}; take corpora that are "
-                    "not tested on"
-                )
+        for utt, audio in data.utt2audio_hash.items():
+            tested[utt] = tested[audio] = f"{utt} of {fold.name}/{side}"
+    chosen = []
+    for utt in unlabelled.utterances:
+        own = unlabelled.utt2corpus[utt] in corpora
+        if utt in train.wav_scp or (own and unlabelled.utt2spk[utt] not in speakers):
+            continue
+        same = tested.get(utt) or tested.get(unlabelled.utt2audio_hash[utt])
+        if same and not own:
+            raise UserError(f"--unlabelled: {utt} is {same}; take corpora that are not tested on")
+        if not same:
+            chosen.append(utt)
+    return unlabelled.subset(chosen)
 
 
 def add_views(data: DataDir, views: DataDir) -> DataDir:
@@ -124,6 +136,7 @@ def replace_set(folder: Path, data: DataDir) -> None:
 def change(fold: Path, share: float, seed: int, unlabelled: DataDir, views: DataDir) -> str:
     """Change the training sets of a fold; return a row of the audit about it."""
     train = DataDir.load(fold / "train")
+    unlabelled = beside(fold, train, unlabelled)
     kept: Collection[str] = keep_labels(train, share, seed) if share < 1 else set(train.wav_scp)
     if share < 1 or unlabelled:
         whole = combine({"train": train, "unlabelled": unlabelled}) if unlabelled else train
@@ -163,7 +176,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     shutil.copytree(args.folds_dir, args.output_dir, dirs_exist_ok=True)
     rows = []
     for fold in sorted(args.output_dir.glob("fold_*"), key=lambda path: int(path.name[5:])):
-        check_unlabelled(fold, unlabelled)
         rows.append(change(fold, args.share, args.seed, unlabelled, views))
     audit = args.output_dir / "audit.md"
     if audit.is_file():

@@ -184,6 +184,35 @@ def test_an_unlabelled_corpus_joins_without_its_labels(folds, tmp_path):
     assert "| fold_2 | 81 | 0 | 5 | 0 |" in (output / "audit.md").read_text()
 
 
+def test_of_a_corpus_of_the_folds_come_other_emotions_of_training_speakers(folds, tmp_path):
+    """Speakers of dev and test stay out, whatever they say."""
+    whole = make_data({("de", "boredom"): 4}, "train1")
+    for fold, side in (("fold_1", "train"), ("fold_1", "dev"), ("fold_1", "test")):
+        own = DataDir.load(folds / fold / f"{side}_de")
+        bored = make_data({("de", "boredom"): 2}, f"{side}1")
+        for data in (own, bored):
+            for name in ("wav_scp", "utt2spk", "utt2lang", "utt2emotion", "utt2corpus"):
+                getattr(whole, name).update(getattr(data, name))
+            for name in ("utt2dur", "utt2num_samples", "utt2rate", "utt2audio_hash"):
+                getattr(whole, name).update(getattr(data, name))
+    # Said by a speaker of the training set, but its audio is tested on.
+    twin = next(utt for utt in whole.utterances if "train1" in utt and "boredom_03" in utt)
+    whole.utt2audio_hash[twin] = DataDir.load(folds / "fold_1/test").utterances[0]
+    whole.utt2source, whole.utt2fingerprint = {}, {}
+    whole.write(tmp_path / "de")
+    output = hide(folds, tmp_path / "out", 1.0, "--unlabelled", str(tmp_path / "de"))
+    train, every = (DataDir.load(output / "fold_1" / x) for x in ("train", "train_all"))
+    new = set(every.wav_scp) - set(train.wav_scp)
+    assert sorted(utt.partition("_")[2] for utt in new) == [
+        f"train1{k % 2}_boredom_0{k}" for k in (0, 2, 1)
+    ]
+    assert {every.utt2emotion[utt] for utt in new} == {HIDDEN}
+    # The speakers of this corpus have no part in the other fold.
+    assert not (output / "fold_2/train_all").exists() or not new & set(
+        DataDir.load(output / "fold_2/train_all").wav_scp
+    )
+
+
 def test_unlabelled_speech_that_is_tested_on_is_refused(folds, tmp_path):
     tested = DataDir.load(folds / "fold_2/test").utterances[0]
     corpus = unlabelled_corpus(tmp_path / "tr", clash=tested)

@@ -20,6 +20,7 @@ recipe() {
     experiments+=(--experiment "${name}=exp_study/${name}")
 }
 specialists=(--teacher_init multilingual --teacher_ensemble true)
+stem=(--student_mode frozen --student_config conf/train_stem_1m.yaml)
 experiments=()
 
 # Weightings, standardisation, lambda and temperature; teachers are ensembles of specialists.
@@ -38,32 +39,53 @@ teachers() {
 }
 # A part of the labels; the rest of the training set is unlabelled speech. (weightings has them all.)
 labels() {
-    for share in 0.1 0.25 0.5; do
-        recipe "labels_${share}" "${specialists[@]}" --seeds "${seeds}" --labelled_share ${share} \
-            --systems "ft kd mtkd ft_mixup mtkd_live"
+    recipe labels_0.25 "${specialists[@]}" --seeds "${seeds}" --labelled_share 0.25 \
+        --systems "ft kd mtkd ft_mixup"
+    for share in 0.1 0.5; do
+        recipe "labels_${share}" "${specialists[@]}" --seeds "${few_seeds}" \
+            --labelled_share ${share} --systems "ft kd mtkd"
     done
+    recipe stem_labels_0.25 "${specialists[@]}" "${stem[@]}" --seeds "${seeds}" \
+        --labelled_share 0.25 --systems "ft kd mtkd"
+}
+# A corpus of another language whose labels nobody has: not heard, and as unlabelled speech.
+unlabelled() {
+    local three=(--corpora "ravdess emodb emovo" --labelled_share 0.25 --seeds "${few_seeds}")
+    recipe three_0.25 "${specialists[@]}" "${three[@]}" --heldout urdu --systems "ft kd mtkd"
+    recipe three_with_urdu_0.25 "${specialists[@]}" "${three[@]}" --unlabelled urdu \
+        --systems "ft kd mtkd"
 }
 # Every language once as one that no student or teacher has heard.
 languages() {
     recipe languages "${specialists[@]}" --seeds "${few_seeds}" --leave_one_language_out true \
         --systems "ft kd mtkd"
 }
-# Students of their own, from nothing, on filter banks.
+# Small students: the stem of the upstream, and encoders from nothing on filter banks.
 students() {
+    recipe stem_1m "${specialists[@]}" "${stem[@]}" --seeds "${seeds}" \
+        --systems "ft kd mtkd mtkd_uniform"
+    recipe stem_crossfit --teacher_init multilingual --crossfit 4 "${stem[@]}" \
+        --seeds "${few_seeds}" --systems "ft kd mtkd"
     for size in 300k 1m; do
         recipe "students_${size}" "${specialists[@]}" --seeds "${few_seeds}" \
             --student_mode own --student_config "conf/train_conv_${size}.yaml" \
-            --systems "ft kd mtkd mtkd_uniform mtkd_features"
+            --systems "ft kd mtkd"
     done
+}
+# The paper's own setting, as far as two cores allow.
+finetuned() {
+    recipe finetuned --upstream_mode finetune --student_config conf/train_four_layers.yaml \
+        --folds 1 --systems "ft mtkd paper_exact"
 }
 
 mkdir -p exp_study
 parts=("$@")
-[ $# -gt 0 ] || parts=(weightings teachers labels languages students)
+all=(weightings teachers labels unlabelled languages students finetuned)
+[ $# -gt 0 ] || parts=("${all[@]}")
 for part in "${parts[@]}"; do
     case ${part} in
-        weightings | teachers | labels | languages | students) "${part}" ;;
-        *) echo "error: no part ${part}; there are weightings teachers labels languages students" >&2 && exit 1 ;;
+        weightings | teachers | labels | unlabelled | languages | students | finetuned) "${part}" ;;
+        *) echo "error: no part ${part}; there are ${all[*]}" >&2 && exit 1 ;;
     esac
 done
 python=${MTKD_PYTHON:-../../../.venv/bin/python}
