@@ -5,7 +5,8 @@
 Made-up speech of 3 s, an epoch of 1050 utterances in batches of 32 as in the recipe for four real
 corpora, one thread. The time of an epoch is that of its steps (forward, backward, optimizer) by
 the fastest of the batches that are measured; reading comes on top, about half a second with
-``keep_in_memory``. Slices of Whisper (slice_5m, slice_20m) need --whisper.
+``keep_in_memory``. Parts of Whisper (slice_5m, slice_20m, stem_1m), and all of it (frozen: the
+teachers of the study), need --whisper. Frozen ones train from stored features, in seconds.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from espnet_mtkd.systems import ROOT, read_yaml
 from espnet_mtkd.tasks.ser import SERTask
 
 UTTERANCES, SECONDS, BATCH = 1050, 3, 32
+WHISPER = ["stem_1m", "slice_5m", "slice_20m", "frozen"]
 SMALL = ["conv_300k", "conv_1m", "conformer_5m"]
 
 
@@ -30,8 +32,11 @@ def build(name: str, whisper: str | None) -> ESPnetSERModel:
     """Return the untrained model of ``conf/train_NAME.yaml``."""
     conf: dict[str, Any] = read_yaml(ROOT / "conf" / f"train_{name}.yaml")
     if "frontend" not in conf:
-        own = {"upstream": "hf_whisper_custom", "path_or_url": whisper, "mode": "finetune"}
-        conf["frontend_conf"] = {**conf["frontend_conf"], **own}
+        own = {"upstream": "hf_whisper_custom", "path_or_url": whisper}
+        own["mode"] = "finetune" if "frontend_conf" in conf else "frozen"
+        if "layers" in conf:  # as it is packed
+            own["keep_layers"] = max(conf["layers"])
+        conf["frontend_conf"] = {**conf.get("frontend_conf", {}), **own}
     parts = [f"{choices.name}_conf" for choices in SERTask.class_choices_list]
     base = dict(frontend="s3prl", pooling="mean", normalize=None, layers=None, feats_info=None)
     labels = dict(emotions=list("ahns"), languages=["de", "en", "it", "ur"])
@@ -66,14 +71,16 @@ def measure(name: str, whisper: str | None, rounds: int) -> dict[str, str]:
     def predict() -> None:
         model.logits(speech[:1], lengths[:1])
 
-    model.train()
-    epoch = fastest(step, rounds) * UTTERANCES / BATCH
+    epoch = "–"
+    if model.frontend.mode != "frozen":
+        model.train()
+        epoch = f"{fastest(step, rounds) * UTTERANCES / BATCH:.1f}"
     model.eval()
     prediction = fastest(predict, 3 * rounds)
     return {
         "student": name,
         "parameters": f"{model.count_params()['num_params']:,}",
-        "s an epoch": f"{epoch:.1f}",
+        "s an epoch": epoch,
         "ms a prediction": f"{1000 * prediction:.1f}",
         "ms a second of speech": f"{1000 * prediction / SECONDS:.1f}",
     }
@@ -88,7 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    names = options.configs or SMALL + (["slice_5m", "slice_20m"] if options.whisper else [])
+    names = options.configs or SMALL + (WHISPER if options.whisper else [])
     rows = [measure(name, options.whisper, options.rounds) for name in names]
     print(pd.DataFrame(rows).to_string(index=False))
 

@@ -29,7 +29,7 @@ Results = Mapping[str, Any]
 Points = dict[str, list[tuple[float, Mapping[str, float]]]]
 # What a curve over the share of labels must not mix.
 SAME = ("teacher_init", "teacher_ensemble", "crossfit", "unlabelled", "views", "student_config")
-SAME += ("student_mode", "seeds", "folds")
+SAME += ("student_mode", "folds")
 AGAINST = ("kd", "mtkd_uniform")  # beside the baseline: what a default has to beat
 
 

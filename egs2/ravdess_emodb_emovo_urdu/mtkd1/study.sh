@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The study of this recipe: which teachers, which weighting, how many labels, which student, which
 # languages. WHISPER is the folder of Whisper base; db.sh, or the environment, says where the corpora
-# lie. Every part is an experiment of its own in exp_study/, resumed where it was left; parts may be
+# lie. Every part is one experiment or more in exp_study/, resumed where they were left; parts may be
 # chosen: ./study.sh weightings labels
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -17,11 +17,9 @@ recipe() {
     ./run.sh --upstream hf_whisper_custom --upstream_path "${WHISPER}" --pooling mean \
         --expdir "exp_study/${name}" --stop_stage 9 "$@"
     echo "${name}: $((SECONDS - began)) s" | tee -a exp_study/times.txt
-    experiments+=(--experiment "${name}=exp_study/${name}")
 }
 specialists=(--teacher_init multilingual --teacher_ensemble true)
 stem=(--student_mode frozen --student_config conf/train_stem_1m.yaml)
-experiments=()
 
 # Weightings, standardisation, lambda and temperature; teachers are ensembles of specialists.
 weightings() {
@@ -87,6 +85,11 @@ for part in "${parts[@]}"; do
         weightings | teachers | labels | unlabelled | languages | students | finetuned) "${part}" ;;
         *) echo "error: no part ${part}; there are ${all[*]}" >&2 && exit 1 ;;
     esac
+done
+experiments=() # all that have been run, now or before
+for results in exp_study/*/results.json; do
+    folder=${results%/results.json}
+    experiments+=(--experiment "${folder##*/}=${folder}")
 done
 python=${MTKD_PYTHON:-../../../.venv/bin/python}
 PYTHONPATH=../../.. "${python}" -m espnet_mtkd.bin.compare "${experiments[@]}" --output_dir exp_study
