@@ -35,7 +35,7 @@ def build(name: str, whisper: str | None) -> ESPnetSERModel:
         own = {"upstream": "hf_whisper_custom", "path_or_url": whisper}
         own["mode"] = "finetune" if "frontend_conf" in conf else "frozen"
         if "layers" in conf:  # as it is packed
-            own["keep_layers"] = max(conf["layers"])
+            own.update(keep_layers=max(conf["layers"]), raw=True)
         conf["frontend_conf"] = {**conf.get("frontend_conf", {}), **own}
     parts = [f"{choices.name}_conf" for choices in SERTask.class_choices_list]
     base = dict(frontend="s3prl", pooling="mean", normalize=None, layers=None, feats_info=None)

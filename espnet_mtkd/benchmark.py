@@ -152,6 +152,7 @@ class Benchmark:
         options.upstream, options.upstream_path = candidate.name, candidate.path
         options.upstream_mode, options.pooling = candidate.mode, candidate.pooling
         options.student_config = candidate.config or options.student_config
+        options.shards = 1
         # Corpora are extracted side by side; the processes are shared among them.
         options.nj = max(1, self.o.nj // len(self.corpora))
         plan = Plan(options)

@@ -57,6 +57,8 @@ class Job:
         cmd: command of a cluster's back-end in front of it (``slurm.pl``); empty: here.
         launch: command behind the back-end's that starts it on several machines (``srun``).
         also: what it makes beside ``output``, which alone names it.
+        shards: jobs that have done its work in parts, where it only puts them together; into how
+            many does not decide what it makes.
     """
 
     output: Path
@@ -71,6 +73,7 @@ class Job:
     cmd: str = ""
     launch: tuple[str, ...] = ()
     also: tuple[Path, ...] = ()
+    shards: tuple[Job, ...] = ()
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -161,7 +164,7 @@ def run_jobs(jobs: Sequence[Job], nj: int) -> int:
     pending = [job for job in jobs if not job.is_done()]
     stages = {job.output: job.stage for job in pending}
     for job in pending:
-        for need in job.needs:
+        for need in (*job.needs, *job.shards):
             if need.output not in stages and not need.is_done():
                 raise UserError(
                     f"stage {job.stage} needs {need.output}, which is missing or out of date: "
@@ -175,7 +178,12 @@ def run_jobs(jobs: Sequence[Job], nj: int) -> int:
     try:
         while pending or running:
             waiting = {job.output for job in (*pending, *(r.job for r in running.values()))}
-            for job in [j for j in pending if not any(n.output in waiting for n in j.needs)]:
+            ready = [
+                job
+                for job in pending
+                if not any(before.output in waiting for before in (*job.needs, *job.shards))
+            ]
+            for job in ready:
                 if len(running) == nj:
                     break
                 # Where two experiments share data, only one may make them; it dies with its holder.

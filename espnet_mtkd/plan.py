@@ -178,7 +178,6 @@ class Plan(TrainingPlan):
             raise UserError(f"stage {number}: there are stages 1 to 10 and 12")
         jobs: dict[Path, Job] = {}
         for job in makers[number]():
-            # Its shards first, where it has some.
-            for each in (*(need for need in job.needs if need.stage == number), job):
-                jobs[each.output] = each
+            shards = () if not job.shards or job.is_done() else job.shards
+            jobs.update((each.output, each) for each in (*shards, job))
         return list(jobs.values())

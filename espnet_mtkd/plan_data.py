@@ -265,19 +265,19 @@ class DataPlan:
             cmd: back-end of a cluster; None (default): that of ``train_cmd``.
             module, output, stage, argv, needs, code, more: see :meth:`_job`.
         """
-        count = self.o.shards
+        count, free = self.o.shards, more.pop("free", ())
         more["cmd"] = self.o.train_cmd if cmd is None else cmd
         shards = []
         for k in range(1, count + 1) if count > 1 else ():
             part = output.parent / "shards" / f"{output.stem}_{k}of{count}{output.suffix}"
             own = [*argv, option, str(part), "--shard", f"{k}/{count}"]
-            alone = {**more, "free": ("--nj", "1")} if "free" in more else more
-            shards.append(self._job(module, part, stage, own, needs, code, **alone))
-        argv = [*argv, option, str(output)]
+            alone = ("--nj", "1") if free else ()
+            shards.append(self._job(module, part, stage, own, needs, code, free=alone, **more))
         # Features are in one store, where whoever asks for all of them finds them.
         if shards and module != "extract_features":
-            argv += ["--shards", *(str(job.output) for job in shards)]
-        return self._job(module, output, stage, argv, (*needs, *shards), code, **more)
+            free = (*free, "--shards", *(str(job.output) for job in shards))
+        more.update(free=free, shards=tuple(shards))
+        return self._job(module, output, stage, [*argv, option, str(output)], needs, code, **more)
 
     def _job(
         self,
@@ -294,6 +294,7 @@ class DataPlan:
         cmd: str = "",
         launch: tuple[str, ...] = (),
         also: tuple[Path, ...] = (),
+        shards: tuple[Job, ...] = (),
     ) -> Job:
         return Job(
             output=output,
@@ -308,4 +309,5 @@ class DataPlan:
             cmd=cmd,
             launch=launch,
             also=also,
+            shards=shards,
         )

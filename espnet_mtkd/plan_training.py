@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from espnet_mtkd.data.files import write_text
+from espnet_mtkd.distill import MEMBER
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import Job
 from espnet_mtkd.plan_sets import Run, SetsPlan
@@ -127,6 +128,11 @@ class TrainingPlan(SetsPlan):
             name, language, path = (*text.split(",", 2), "", "")[:3]
             if not path:
                 raise UserError(f"--external_teachers {text}: must be NAME,LANGUAGE,PATH")
+            if MEMBER.search(name):
+                raise UserError(
+                    f"--external_teachers {text}: the name must not end in a dot and a number, "
+                    "as those of an ensemble do"
+                )
             if not Path(path).exists():
                 raise UserError(f"--external_teachers {text}: {path}: no such archive or folder")
             teachers.append((name, language, str(Path(path).absolute())))

@@ -422,11 +422,12 @@ def test_shards_are_jobs_of_their_own():
     assert names(plan.stage(8)) == [*(5 * 2 * sides), "test.npz", "test.npz"]
     for number, cmd in ((2, "run.sh"), (6, "decode.sh")):
         first, second, whole = plan.stage(number)[:3]
-        assert whole.needs[-2:] == (first, second)
+        assert whole.shards == (first, second)
+        assert whole.key == make_plan(systems="ft mtkd").stage(number)[0].key  # of whatever number
         assert first.cmd == whole.cmd == cmd
         assert value(first, "--shard") == "1/2" and "--shard" not in whole.argv
-        assert whole.argv[-2:] == (str(first.output), str(second.output))
-    assert "--shards" not in plan.stage(4)[2].argv  # it finds all in the store
+        assert whole.free_args[-3:] == ("--shards", str(first.output), str(second.output))
+    assert "--shards" not in plan.stage(4)[2].free_args  # it finds all in the store
 
 
 def test_features_of_16_bits_have_a_store_of_their_own():
@@ -797,7 +798,11 @@ def test_teachers_from_elsewhere(tmp_path):
     live = make_plan("de en", systems="alive", external_teachers=external)
     with pytest.raises(UserError, match="system alive has live teachers"):
         live.stage(7)
-    for wrong, message in (("sv,sv", "must be NAME,LANG"), ("sv,sv,c.zip", "no such archive")):
+    for wrong, message in (
+        ("sv,sv", "must be NAME,LANG"),
+        ("sv,sv,c.zip", "no such archive"),
+        ("sv.2,sv,a.zip", "the name must not end in a dot and a number"),
+    ):
         with pytest.raises(UserError, match=message):
             make_plan(external_teachers=wrong).stage(6)
 

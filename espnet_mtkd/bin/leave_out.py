@@ -92,13 +92,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         if part:
             train = DataDir.load(fold / "train")
             speakers = speakers_of_part(train, *part, args.seed)
-            left = {utt for utt in train.wav_scp if train.utt2spk[utt] in speakers}
+            # What they say without a label, too: its teachers have heard their voices.
+            whole = fold / "train_all"
+            spoken = DataDir.load(whole) if whole.is_dir() else train
+            left = {utt for utt in spoken.wav_scp if spoken.utt2spk[utt] in speakers}
             if not left:
                 raise UserError(
                     f"--part {args.part}: no speaker of {fold.name}/train is left for it; "
                     "choose a smaller --crossfit"
                 )
-            train.subset(left).write(out / "left_out")
+            spoken.subset(left).write(out / "left_out")
         for folder in sorted([*fold.glob("train*"), *fold.glob("dev*")]):
             if args.language and folder.name.endswith(f"_{args.language}"):
                 continue

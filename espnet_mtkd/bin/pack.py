@@ -40,6 +40,7 @@ from espnet_mtkd.use.features import load_whisper
 from espnet_mtkd.use.torch_backend import check_network, trained_model
 
 # Of an upstream's folder: code and the weights of other frameworks are left behind.
+WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
 IGNORED = ("*.py", "*.h5", "*.msgpack", "*.onnx", ".*", "__pycache__")
 
 
@@ -91,16 +92,16 @@ def unused_above(files: ModelFiles) -> int | None:
     count = conf.get("num_layers")
     if layers is None or count is None or "keep_layers" in conf:
         return None
+    if not (Path(conf["path_or_url"]) / "model.safetensors").is_file():
+        return None  # another form of parameters: all of it is packed
     last = max(layer % count for layer in ([layers] if isinstance(layers, int) else layers))
     return last if last < count - 1 else None
 
 
 def write_slice(source: Path, folder: Path, keep_layers: int) -> None:
     """Write the first layers of a Whisper encoder as a Hugging Face folder of its own."""
-    encoder = load_whisper(source, {}, keep_layers)
-    if encoder is None:
-        raise UserError(f"{source}: no model.safetensors, of which a part could be packed")
-    folder.mkdir()
+    encoder = load_whisper(source, {}, keep_layers, raw=True)
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*IGNORED, *WEIGHTS))
     # Loading it as a whole encoder asks for a last normalisation, which then is not used.
     size = encoder.embed_positions.embedding_dim
     norm = {"layer_norm.weight": torch.ones(size), "layer_norm.bias": torch.zeros(size)}
@@ -109,7 +110,6 @@ def write_slice(source: Path, folder: Path, keep_layers: int) -> None:
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     config.update(encoder_layers=keep_layers, architectures=["WhisperEncoder"])
     (folder / "config.json").write_text(json.dumps(config, indent=1), "utf-8")
-    shutil.copy(source / "preprocessor_config.json", folder)
 
 
 def cut(config: dict[str, Any], state: dict[str, torch.Tensor], keep_layers: int) -> None:
@@ -119,7 +119,7 @@ def cut(config: dict[str, Any], state: dict[str, torch.Tensor], keep_layers: int
     # The number of parameters is that of what is loaded.
     for fact in ("num_layers", "hidden_size", "num_params", "layer_params"):
         conf.pop(fact, None)
-    conf["keep_layers"] = keep_layers
+    conf.update(keep_layers=keep_layers, raw=True)
     layers = config["layers"]
     config["layers"] = [i % count for i in ([layers] if isinstance(layers, int) else layers)]
     for name in ("normalize.mean", "normalize.deviation"):

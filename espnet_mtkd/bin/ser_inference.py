@@ -8,7 +8,7 @@ from pathlib import Path
 
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.data.files import write_text
-from espnet_mtkd.data.shards import add_shard_options, check_whole
+from espnet_mtkd.data.shards import add_shard_options, check_whole, read_output
 from espnet_mtkd.errors import cli
 from espnet_mtkd.tasks import inference
 from espnet_mtkd.tasks.inference import load_model, logits_of
@@ -40,7 +40,7 @@ def rows(args: argparse.Namespace, utterances: Sequence[str]) -> Iterator[tuple[
 def stored_rows(shards: Sequence[Path]) -> Iterator[tuple[str, str]]:
     """Yield the same from the outputs of shards."""
     for table in shards:
-        head, *lines = table.read_text(encoding="utf-8").splitlines()
+        head, *lines = read_output(table).splitlines() or [""]
         yield "", head
         yield from ((line.partition("\t")[0], line) for line in lines)
 

@@ -20,7 +20,7 @@ from sklearn.metrics import recall_score
 from espnet_mtkd.data.ark import read_ark, write_ark
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.data.files import write_text
-from espnet_mtkd.data.shards import add_shard_options, check_whole
+from espnet_mtkd.data.shards import add_shard_options, check_whole, read_output
 from espnet_mtkd.distill.gate import fit_gate
 from espnet_mtkd.distill.opinions import align
 from espnet_mtkd.errors import UserError, cli
@@ -231,7 +231,7 @@ def read_shards(
     found: list[str] = []
     matrices: list[Matrices] = [{}, {}]
     for folder in args.shards:
-        if (folder / "teachers").read_text(encoding="utf-8") != names:
+        if read_output(folder / "teachers") != names:
             raise UserError(f"{folder}/teachers: other teachers than {', '.join(names.split())}")
         kinds = ("logits", "embeddings") if args.embeddings else ("logits",)
         for kind, all_of in zip(kinds, matrices, strict=False):

@@ -81,8 +81,8 @@ def load_unlabelled(folders: Sequence[Path]) -> DataDir:
 def beside(fold: Path, train: DataDir, unlabelled: DataDir) -> DataDir:
     """Return the unlabelled utterances that a training set may have beside its own.
 
-    Of a corpus of the training set those of its speakers that are not tested on: their other
-    emotions. Of other corpora all.
+    Of a corpus of the training set those of its speakers, their other emotions, but of no speaker
+    who is in the dev or test set as well. Of other corpora all.
 
     Raises:
         UserError: an utterance of another corpus, or its audio (decoded samples), is in the dev or
@@ -92,14 +92,16 @@ def beside(fold: Path, train: DataDir, unlabelled: DataDir) -> DataDir:
     tested: dict[str, str] = {}  # by utterance and by audio
     for side in ("dev", "test"):
         data = DataDir.load(fold / side)
-        for utt, audio in data.utt2audio_hash.items():
-            tested[utt] = tested[audio] = f"{utt} of {fold.name}/{side}"
+        speakers -= set(data.utt2spk.values())
+        for utt in data.utterances:
+            where = f"{utt} of {fold.name}/{side}"
+            tested[utt] = tested[data.utt2audio_hash.get(utt, utt)] = where
     chosen = []
     for utt in unlabelled.utterances:
         own = unlabelled.utt2corpus[utt] in corpora
         if utt in train.wav_scp or (own and unlabelled.utt2spk[utt] not in speakers):
             continue
-        same = tested.get(utt) or tested.get(unlabelled.utt2audio_hash[utt])
+        same = tested.get(utt) or tested.get(unlabelled.utt2audio_hash.get(utt, utt))
         if same and not own:
             raise UserError(f"--unlabelled: {utt} is {same}; take corpora that are not tested on")
         if not same:
@@ -133,13 +135,13 @@ def replace_set(folder: Path, data: DataDir) -> None:
     data.write(folder)
 
 
-def change(fold: Path, share: float, seed: int, unlabelled: DataDir, views: DataDir) -> str:
+def change(fold: Path, share: float, seed: int, unlabelled: DataDir | None, views: DataDir) -> str:
     """Change the training sets of a fold; return a row of the audit about it."""
     train = DataDir.load(fold / "train")
-    unlabelled = beside(fold, train, unlabelled)
+    more = DataDir() if unlabelled is None else beside(fold, train, unlabelled)
     kept: Collection[str] = keep_labels(train, share, seed) if share < 1 else set(train.wav_scp)
-    if share < 1 or unlabelled:
-        whole = combine({"train": train, "unlabelled": unlabelled}) if unlabelled else train
+    if share < 1 or unlabelled is not None:
+        whole = combine({"train": train, "unlabelled": more}) if more else train
         labels = train.utt2emotion
         hidden = {u: labels[u] if u in kept else HIDDEN for u in whole.wav_scp}
         whole = replace(whole, utt2emotion=hidden)
@@ -147,7 +149,7 @@ def change(fold: Path, share: float, seed: int, unlabelled: DataDir, views: Data
     for folder in [fold / "train", *(fold / f"train_{k}" for k in train.languages)]:
         part = DataDir.load(folder).select(lambda utt: utt in kept)
         replace_set(folder, add_views(part, views) if views else part)
-    numbers = (len(kept), len(train) - len(kept), len(unlabelled))
+    numbers = (len(kept), len(train) - len(kept), len(more))
     each = len(views) // len({view.rpartition(VIEW_MARK)[0] for view in views.wav_scp} or {""})
     return f"| {fold.name} | " + " | ".join(map(str, (*numbers, each))) + " |\n"
 
@@ -170,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--share {args.share}: must be above 0, at most 1")
     if not list(args.folds_dir.glob("fold_*/train")):
         raise UserError(f"--folds_dir {args.folds_dir}: has no fold_*/train; stage 3 makes them")
-    unlabelled = load_unlabelled(args.unlabelled)
+    unlabelled = load_unlabelled(args.unlabelled) if args.unlabelled else None
     views = combine({folder: DataDir.load(folder) for folder in args.views})
     views.utt2source, views.utt2fingerprint = {}, {}
     shutil.copytree(args.folds_dir, args.output_dir, dirs_exist_ok=True)
@@ -181,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if audit.is_file():
         write_text(audit, audit.read_text(encoding="utf-8") + AUDIT + "".join(rows))
     languages = {*(args.folds_dir / "languages").read_text(encoding="utf-8").split()}
-    languages |= set(unlabelled.languages)
+    languages |= set(unlabelled.languages if unlabelled else ())
     write_text(args.output_dir / "languages_all", "".join(f"{k}\n" for k in sorted(languages)))
 
 

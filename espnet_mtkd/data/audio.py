@@ -32,7 +32,7 @@ from espnet_mtkd.data.datadir import DataDir
 from espnet_mtkd.data.files import atomic_path, write_text
 from espnet_mtkd.data.fingerprint import fingerprint
 from espnet_mtkd.data.processes import spawn_pool
-from espnet_mtkd.data.shards import Shard, check_whole
+from espnet_mtkd.data.shards import Shard, check_whole, read_output
 from espnet_mtkd.data.wavheader import LOWEST_RATE, SAMPLE_RATE, file_defect
 from espnet_mtkd.errors import UserError
 
@@ -163,7 +163,7 @@ def format_corpus(
     # Until the end there must be nothing that looks finished.
     (out / "wav.scp").unlink(missing_ok=True)
     if shards:
-        results = _read_shards(shards, data.utterances)
+        results = _read_shards(shards, data.utterances, out / "audio")
     else:
         results = _format(data, data.utterances, out, form, nj)
     results = _suspect_rates(results)
@@ -205,11 +205,19 @@ def _format(
     return list(_progress(_run(jobs, out / "audio", form, nj), len(jobs), out.name))
 
 
-def _read_shards(shards: Sequence[Path], utterances: Sequence[str]) -> list[Audio]:
+def _read_shards(shards: Sequence[Path], utterances: Sequence[str], audio: Path) -> list[Audio]:
+    """Return what became of all utterances; what was written gets a second name in ``audio``."""
     found = []
+    audio.mkdir(parents=True, exist_ok=True)
     for folder in shards:
-        lines = (folder / OF_SHARD).read_text(encoding="utf-8").splitlines()
-        found += [Audio(**json.loads(line)) for line in lines]
+        for line in read_output(folder / OF_SHARD).splitlines():
+            one = Audio(**json.loads(line))
+            written = Path(one.path)
+            if written.parent == folder / "audio":
+                with atomic_path(audio / written.name, sync=False) as temporary:
+                    os.link(written, temporary)
+                one = replace(one, path=str(audio / written.name))
+            found.append(one)
     check_whole([audio.utt_id for audio in found], utterances, shards)
     order = {utt: at for at, utt in enumerate(utterances)}
     return sorted(found, key=lambda audio: order[audio.utt_id])

@@ -47,6 +47,17 @@ def add_shard_options(parser: argparse.ArgumentParser, merge: bool = True) -> No
         )
 
 
+def read_output(path: Path) -> str:
+    """Return the content of a file that a shard has made.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no output of --shard; make it first")
+    return path.read_text(encoding="utf-8")
+
+
 def check_whole(found: Sequence[str], wanted: Sequence[str], shards: Sequence[Path]) -> None:
     """Check that shards hold every utterance once."""
     if sorted(found) == sorted(wanted):

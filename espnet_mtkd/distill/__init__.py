@@ -1,4 +1,7 @@
 """Distillation: loss, weightings, teachers."""
 
+import re
+
+MEMBER = re.compile(r"\.\d+$")  # ends the name of an ensemble's teacher: NAME.SEED
 # Modules of a student's training alone: of no use without its teachers.
 TRAINING_ONLY = ("weighting", "feature_loss")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from espnet_mtkd.distill import TRAINING_ONLY
+from espnet_mtkd.distill import MEMBER, TRAINING_ONLY
 from espnet_mtkd.distill.features import FeatureLoss
 from espnet_mtkd.distill.loss import MultiTeacherLoss
 from espnet_mtkd.distill.opinions import Opinions, abstain, align
@@ -17,7 +16,6 @@ from espnet_mtkd.distill.weighting import AbsWeighting
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.ser_model import ESPnetSERModel
 
-MEMBER = re.compile(r"\.\d+$")  # of an ensemble: NAME.SEED
 # lambda over the training, as a share of its first value, by progress from 0 to 1.
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,

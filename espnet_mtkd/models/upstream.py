@@ -143,8 +143,9 @@ class Upstream(AbsFrontend):
         freeze_feature_encoder: in ``finetune``, keep the convolutional feature encoder as it is.
         gradient_checkpointing: train in less memory and more time.
         lora_conf: options of :func:`~espnet_mtkd.models.adapters.add_lora`.
-        keep_layers: a slice of the upstream, its first layers; None (default): all of it. The last
-            state of a frozen slice is what it is in the whole, of others it is normalised.
+        keep_layers: a slice of the upstream, its first layers; None (default): all of it.
+        raw: the last state of a slice is what it is in the whole; default False: it is normalised,
+            as the end of an encoder is.
         num_layers, hidden_size, num_params: where they are known, a frozen upstream is loaded
             only when the first waveform arrives. Training from stored features never loads it.
         layer_params: parameters of each layer, for an upstream that may be cut after any; None
@@ -163,6 +164,7 @@ class Upstream(AbsFrontend):
         gradient_checkpointing: bool = False,
         lora_conf: dict[str, Any] | None = None,
         keep_layers: int | None = None,
+        raw: bool = False,
         num_layers: int | None = None,
         hidden_size: int | None = None,
         num_params: int | None = None,
@@ -174,11 +176,11 @@ class Upstream(AbsFrontend):
         self.name = upstream
         self.path_or_url = path_or_url
         self.mode = mode
-        self.keep_layers = keep_layers
+        self._slice = (keep_layers, raw)
         # A list hides a module from torch: no parameters, no state dict, no train mode.
         self._frozen: list[torch.nn.Module] = []
         if mode != "frozen":
-            self.upstream = load_upstream(upstream, path_or_url, keep_layers)
+            self.upstream = load_upstream(upstream, path_or_url, *self._slice)
             if mode == "lora":
                 add_lora(self.upstream, **(lora_conf or {}))
                 keep_adapters_only(self)
@@ -206,7 +208,7 @@ class Upstream(AbsFrontend):
         if self.mode != "frozen":
             return self.upstream
         if not self._frozen:
-            module = load_upstream(self.name, self.path_or_url, self.keep_layers, raw=True)
+            module = load_upstream(self.name, self.path_or_url, *self._slice)
             module.requires_grad_(False).eval()
             found = self._facts_of(module)
             if None not in self._facts and found != self._facts:

@@ -109,7 +109,7 @@ class WhisperEncoder(torch.nn.Module):
     Args:
         config: ``config.json`` of the Hugging Face folder.
         preprocessor: ``preprocessor_config.json`` of the folder.
-        raw: the last state is not normalised: the slice of a frozen encoder. Default False.
+        raw: the last state is not normalised, a slice as it is in the whole. Default False.
     """
 
     def __init__(
@@ -182,20 +182,22 @@ def empty_whisper(folder: Path, num_layers: int | None = None, raw: bool = False
 
 
 def load_whisper(
-    folder: Path, state: dict[str, torch.Tensor], keep_layers: int | None = None
+    folder: Path,
+    state: dict[str, torch.Tensor],
+    keep_layers: int | None = None,
+    raw: bool = False,
 ) -> WhisperEncoder | None:
     """Load the encoder of a Hugging Face folder.
 
     Args:
         folder: with ``config.json`` and ``preprocessor_config.json``.
-        state: its parameters where they were trained, else empty: they are in the folder, and a
-            slice of them ends without normalisation.
+        state: its parameters where they were trained, else empty: they are in the folder.
         keep_layers: the first so many of its layers; None (default): all.
+        raw: see :class:`WhisperEncoder`.
 
     Returns:
         None if the folder has no ``model.safetensors``.
     """
-    raw = not state and keep_layers is not None
     if not state:
         if not (folder / "model.safetensors").is_file():
             return None

@@ -135,7 +135,8 @@ def _features(
             for key, value in state.items()
             if key.startswith(_IN_CHECKPOINT)
         }
-        return load_whisper(folder / conf["path_or_url"], trained, conf.get("keep_layers"))
+        cut = conf.get("keep_layers"), conf.get("raw", False)
+        return load_whisper(folder / conf["path_or_url"], trained, *cut)
     return None
 
 

@@ -66,6 +66,23 @@ def test_every_speaker_is_left_out_of_one_part(tmp_path):
     assert sorted(left) == train.speakers
 
 
+def test_what_a_left_out_speaker_says_without_a_label_is_left_out_too(tmp_path):
+    folds = write_folds(tmp_path / "folds", {"de": 4, "en": 4})
+    for fold in ("fold_1", "fold_2"):
+        train = DataDir.load(folds / fold / "train")
+        train.write(folds / fold / "train_all")
+        some = train.select(lambda utt: utt.endswith("a"))  # half of them have a label
+        some.write(folds / fold / "train")
+    out = leave_out(folds, tmp_path / "out", "--part", "1/2") / "fold_1"
+    left, every, train = (DataDir.load(out / n) for n in ("left_out", "train_all", "train"))
+    assert {utt[-1] for utt in left.utterances} == {"a", "b"}
+    assert not set(left.speakers) & {*every.speakers, *train.speakers}
+    assert (
+        sorted(left.utterances + every.utterances)
+        == DataDir.load(folds / "fold_1/train_all").utterances
+    )
+
+
 def test_speakers_of_one_recording_go_together():
     data = make_data({"de": 6}, "train")
     twins = ("toyde_train00", "toyde_train03")

@@ -55,6 +55,19 @@ def test_layers_that_a_student_does_not_use_stay_at_home(trained, kind, keep, tm
     assert states[-1] == pytest.approx(states[-2], abs=1e-5)
 
 
+def test_parameters_of_another_form_are_packed_whole(trained, checkpoints, tmp_path):
+    upstream = shutil.copytree(checkpoints["whisper"], tmp_path / "whisper")
+    (upstream / "model.safetensors").rename(upstream / "model-00001-of-00001.safetensors")
+    folder = shutil.copytree(trained("whisper_stem"), tmp_path / "stem")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["frontend_conf"]["path_or_url"] = str(upstream)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    files = pack.read_folder(folder)
+    assert pack.unused_above(files) is None
+    (upstream / "model-00001-of-00001.safetensors").rename(upstream / "model.safetensors")
+    assert pack.unused_above(files) == 0
+
+
 def test_espnet_reads_the_format(trained, tmp_path):
     files = unpack(trained.packed("whisper"), tmp_path)
     assert set(files) == {"ser_train_config", "ser_model_file"}

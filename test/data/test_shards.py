@@ -8,7 +8,7 @@ import soundfile
 
 from espnet_mtkd.bin import format_audio
 from espnet_mtkd.data.datadir import DataDir
-from espnet_mtkd.data.shards import Shard, check_whole, shard
+from espnet_mtkd.data.shards import Shard, check_whole, read_output, shard
 from espnet_mtkd.errors import UserError
 
 
@@ -65,12 +65,22 @@ def test_formatted_in_shards_it_is_the_same(corpus, tmp_path, count):
     run(corpus, tmp_path / "put", "--shards", *map(str, shards))
     whole, put = (DataDir.load(tmp_path / name) for name in ("whole", "put"))
     assert len(put.utterances) == 4
-    audio = "s-2"  # which was converted, so that it lies elsewhere
-    assert Path(put.wav_scp[audio]).read_bytes() == Path(whole.wav_scp[audio]).read_bytes()
-    assert Path(put.wav_scp.pop(audio)).parent.parent in shards
-    del whole.wav_scp[audio]
+    converted = [Path(data.wav_scp.pop("s-2")) for data in (whole, put)]
+    assert converted[0].read_bytes() == converted[1].read_bytes()
+    assert [path.parent for path in converted] == [tmp_path / n / "audio" for n in ("whole", "put")]
     assert put == whole
     rejects = [(tmp_path / name / "rejects.tsv").read_text() for name in ("whole", "put")]
     assert rejects[0] == rejects[1] and "too short" in rejects[0]
     with pytest.raises(UserError, match="the 1 shards hold no s-"):
         run(corpus, tmp_path / "part", "--shards", str(shards[0]))
+
+
+def test_the_log_counts_what_shards_have_converted(corpus, tmp_path, capsys):
+    run(corpus, tmp_path / "a", "--shard", "1/1")
+    run(corpus, tmp_path / "put", "--shards", str(tmp_path / "a"))
+    assert "(1 converted, 3 in place, 1 rejected)" in capsys.readouterr().out
+
+
+def test_a_shard_that_was_not_made(tmp_path):
+    with pytest.raises(UserError, match="no.tsv: no output of --shard; make it first"):
+        read_output(tmp_path / "no.tsv")

@@ -98,7 +98,8 @@ def test_a_slice_has_the_first_layers(checkpoints, upstream):
 
 @pytest.mark.parametrize("mode", ["frozen", "finetune"])
 def test_a_slice_as_an_upstream(checkpoints, mode):
-    part = Upstream("hf_whisper_custom", str(checkpoints["whisper"]), mode, keep_layers=1)
+    path = str(checkpoints["whisper"])
+    part = Upstream("hf_whisper_custom", path, mode, keep_layers=1, raw=mode == "frozen")
     whole = Upstream("hf_whisper_custom", str(checkpoints["whisper"]), mode)
     assert (part.num_layers, whole.num_layers) == (2, 3)
     assert part.num_params() < whole.num_params()
