@@ -39,15 +39,24 @@ teachers() {
 labels() {
     recipe labels_0.25 "${specialists[@]}" --seeds "${seeds}" --labelled_share 0.25 \
         --systems "ft kd mtkd ft_mixup"
+    recipe stem_labels_0.25 "${specialists[@]}" "${stem[@]}" --seeds "${seeds}" \
+        --labelled_share 0.25 --systems "ft kd mtkd"
     for share in 0.1 0.5; do
         recipe "labels_${share}" "${specialists[@]}" --seeds "${few_seeds}" \
             --labelled_share ${share} --systems "ft kd mtkd"
+        recipe "stem_labels_${share}" "${specialists[@]}" "${stem[@]}" --seeds "${few_seeds}" \
+            --labelled_share ${share} --systems "ft kd mtkd"
     done
-    recipe stem_labels_0.25 "${specialists[@]}" "${stem[@]}" --seeds "${seeds}" \
-        --labelled_share 0.25 --systems "ft kd mtkd"
 }
-# A corpus of another language whose labels nobody has: not heard, and as unlabelled speech.
+# Other emotions of the same speakers as unlabelled speech; a corpus of another language whose labels
+# nobody has: not heard, and as unlabelled speech.
 unlabelled() {
+    local others=("${specialists[@]}" --unlabelled "ravdess emodb emovo" --seeds "${few_seeds}")
+    for share in 1 0.25; do
+        recipe "others_${share}" "${others[@]}" --labelled_share ${share} --systems "ft kd mtkd"
+        recipe "stem_others_${share}" "${others[@]}" "${stem[@]}" --labelled_share ${share} \
+            --systems "ft kd mtkd"
+    done
     local three=(--corpora "ravdess emodb emovo" --labelled_share 0.25 --seeds "${few_seeds}")
     recipe three_0.25 "${specialists[@]}" "${three[@]}" --heldout urdu --systems "ft kd mtkd"
     recipe three_with_urdu_0.25 "${specialists[@]}" "${three[@]}" --unlabelled urdu \
