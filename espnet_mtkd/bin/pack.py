@@ -40,8 +40,8 @@ from espnet_mtkd.use.features import load_whisper
 from espnet_mtkd.use.torch_backend import check_network, trained_model
 
 # Of an upstream's folder: code and the weights of other frameworks are left behind.
-WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
 IGNORED = ("*.py", "*.h5", "*.msgpack", "*.onnx", ".*", "__pycache__")
+WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")  # of which a slice has its own
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -53,8 +53,12 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def portable_config(files: ModelFiles, folder: Path) -> dict[str, Any]:
-    """Return the config of the archive; an upstream's files are copied into ``folder``."""
+def portable_config(files: ModelFiles, folder: Path, last: int | None) -> dict[str, Any]:
+    """Return the config of the archive; an upstream's files are copied into ``folder``.
+
+    Args:
+        last: of :func:`unused_above`.
+    """
     keys = SERTask.model_options() | {"feats_info", "version"}
     config = {key: value for key, value in files.config.items() if key in keys}
     config["mtkd_format"] = FORMAT
@@ -72,7 +76,7 @@ def portable_config(files: ModelFiles, folder: Path) -> dict[str, Any]:
     if not source.exists():
         raise UserError(f"{upstream}: no such upstream; {files.name} was trained with it")
     name = Path("upstream") / (source.name if source.is_file() else "")
-    if (last := unused_above(files)) is not None:
+    if last is not None:
         write_slice(source, folder / name, last)
     elif source.is_file():
         (folder / "upstream").mkdir()
@@ -86,16 +90,21 @@ def portable_config(files: ModelFiles, folder: Path) -> dict[str, Any]:
 
 def unused_above(files: ModelFiles) -> int | None:
     """Return the last layer of a frozen Whisper that a model uses; None if it uses the last."""
-    conf, layers = files.config["frontend_conf"], files.config.get("layers")
+    conf = files.config["frontend_conf"]
     if files.upstream != "hf_whisper_custom" or conf.get("mode", "frozen") != "frozen":
         return None
-    count = conf.get("num_layers")
-    if layers is None or count is None or "keep_layers" in conf:
+    if None in (files.config.get("layers"), conf.get("num_layers")) or "keep_layers" in conf:
         return None
     if not (Path(conf["path_or_url"]) / "model.safetensors").is_file():
         return None  # another form of parameters: all of it is packed
-    last = max(layer % count for layer in ([layers] if isinstance(layers, int) else layers))
-    return last if last < count - 1 else None
+    last = max(used_layers(files.config))
+    return last if last < conf["num_layers"] - 1 else None
+
+
+def used_layers(config: dict[str, Any]) -> list[int]:
+    """Return the layers that a model uses, counted from 0."""
+    layers, count = config["layers"], config["frontend_conf"]["num_layers"]
+    return [layer % count for layer in ([layers] if isinstance(layers, int) else layers)]
 
 
 def write_slice(source: Path, folder: Path, keep_layers: int) -> None:
@@ -114,14 +123,12 @@ def write_slice(source: Path, folder: Path, keep_layers: int) -> None:
 
 def cut(config: dict[str, Any], state: dict[str, torch.Tensor], keep_layers: int) -> None:
     """Fit config and parameters of a model to an upstream that ends at a layer."""
+    config["layers"] = used_layers(config)
     conf = config["frontend_conf"]
-    count = conf["num_layers"]
     # The number of parameters is that of what is loaded.
     for fact in ("num_layers", "hidden_size", "num_params", "layer_params"):
         conf.pop(fact, None)
     conf.update(keep_layers=keep_layers, raw=True)
-    layers = config["layers"]
-    config["layers"] = [i % count for i in ([layers] if isinstance(layers, int) else layers)]
     for name in ("normalize.mean", "normalize.deviation"):
         if name in state:
             state[name] = state[name][: keep_layers + 1].clone()
@@ -156,8 +163,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         atomic_path(Path(args.output).absolute()) as archive,
     ):
         folder = Path(name)
-        config = portable_config(files, folder)
-        if (last := unused_above(files)) is None:
+        last = unused_above(files)
+        config = portable_config(files, folder, last)
+        if last is None:
             shutil.copy(files.parameters, folder / "model.pth")
         else:
             state = torch.load(files.parameters, map_location="cpu", weights_only=True)
