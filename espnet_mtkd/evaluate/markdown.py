@@ -8,7 +8,7 @@ from typing import Any
 
 from espnet_mtkd.evaluate.results import BASELINE, MAJORITY, TEACHERS
 
-LABELS = {MAJORITY: "majority class", TEACHERS: "monolingual teachers"}
+LABELS = {MAJORITY: "majority class", TEACHERS: "teachers, each on its language"}
 ENVIRONMENT = {
     "date": "date",
     "python": "python version",

@@ -143,9 +143,10 @@ class SERTask(AbsTask):
         group.add_argument(
             "--keep_in_memory",
             type=str2bool,
-            default=False,
-            help="Read waveforms once and keep them, 230 MB an hour, or, for an encoder on filter "
-            "banks, those, 115 MB; with num_workers 0",
+            default=None,
+            help="Read every utterance once and keep it, with num_workers 0: stored features, "
+            "waveforms (230 MB an hour) or, for an encoder on filter banks, those (115 MB); "
+            "default: stored features only",
         )
         group.add_argument(
             "--module_lr",
@@ -185,7 +186,7 @@ class SERTask(AbsTask):
         iter_options: IteratorOptions,
         keys_to_load: set[int | str] | None = None,
     ) -> AbsDataset:
-        """Keep stored features in memory, and waveforms if that is wanted.
+        """Keep utterances in memory, as ``keep_in_memory`` says.
 
         Raises:
             UserError: an entry of a wav.scp or feats.scp is a command.
@@ -195,10 +196,10 @@ class SERTask(AbsTask):
             if kind in ("sound", "kaldi_ark"):  # ESPnet's readers run an entry with a pipe
                 check_index(path)
         stored = any(name == "speech" and kind == "kaldi_ark" for _, name, kind in data)
-        if not stored and not args.keep_in_memory:
+        if not (stored if args.keep_in_memory is None else args.keep_in_memory):
             return super().build_dataset(args, iter_options, keys_to_load)
         preprocess = iter_options.preprocess_fn
-        if args.frontend in ON_FILTER_BANKS and not cls.hears_waveforms(args):
+        if not stored and args.frontend in ON_FILTER_BANKS and not cls.hears_waveforms(args):
             preprocess = FilterBanks(preprocess, max_samples(args.model_conf.get("max_duration")))
         dataset = MemoryDataset(
             data,

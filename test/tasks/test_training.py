@@ -101,6 +101,14 @@ def test_same_seed_same_files(train):
     assert (other / "3epoch.pth").read_bytes() != (a / "3epoch.pth").read_bytes()
 
 
+def test_features_read_anew_in_every_epoch_change_nothing(train):
+    kept, read = (
+        train("--keep_in_memory", x, "--max_epoch", "2", student=True, name=x)
+        for x in ("true", "false")
+    )
+    assert (kept / "2epoch.pth").read_bytes() == (read / "2epoch.pth").read_bytes()
+
+
 def test_lambda_zero_trains_what_no_teacher_trains(train):
     plain = torch.load(train(name="ft") / "3epoch.pth")
     student = torch.load(train("--distill_conf", "kd_lambda=0", student=True) / "3epoch.pth")
