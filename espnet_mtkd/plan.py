@@ -19,7 +19,8 @@ from espnet_mtkd.plan_training import TrainingPlan
 
 # Options that tell experiments of a study apart.
 FACTS = ("teacher_init", "teacher_ensemble", "crossfit", "labelled_share", "unlabelled", "views")
-FACTS += ("student_mode", "student_config")
+FACTS += ("student_mode", "student_config", "student_args", "teacher_config", "teacher_args")
+FACTS += ("upstream_path", "external_teachers")
 
 
 class Plan(TrainingPlan):
@@ -38,7 +39,7 @@ class Plan(TrainingPlan):
     def experiment(self) -> dict[str, Any]:
         """Return what the evaluation has to know of the experiment."""
         split = self.sets.output
-        heldout_languages = set()
+        heldout_languages: set[str] = set()
         if self.heldout:
             lines = (split / "heldout" / "utt2lang").read_text(encoding="utf-8").splitlines()
             heldout_languages = {line.split()[1] for line in lines}
@@ -49,7 +50,7 @@ class Plan(TrainingPlan):
             "corpora": {c: {"heldout": c in self.heldout} for c in self.data},
             "synthetic": any(corpus in SYNTHETIC for corpus in self.data),
             "languages": self.languages,
-            "heldout_languages": sorted(heldout_languages - set(self.languages)),
+            "heldout_languages": sorted(heldout_languages),
             "emotions": (split / "emotions").read_text(encoding="utf-8").split(),
             "label_set": Path(self.o.labels).stem,
             "protocol": self.o.protocol,

@@ -203,7 +203,7 @@ class DataPlan:
             inputs.append(Path(o.emobox_root))
         output = self.dumpdir / "folds" / tag
         argv += ["--out", str(output)]
-        needs = tuple(jobs.values())
+        needs = tuple(jobs[c] for c in (*self.corpora, *self.heldout))
         return self._job("make_folds", output, 3, argv, needs, "data", inputs=tuple(inputs))
 
     @cached_property

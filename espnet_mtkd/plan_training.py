@@ -14,16 +14,15 @@ from typing import Any
 import yaml
 
 from espnet_mtkd.data.files import write_text
-from espnet_mtkd.distill import MEMBER
+from espnet_mtkd.distill import MEASURED, MEMBER
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import Job
 from espnet_mtkd.plan_sets import Run, SetsPlan
 from espnet_mtkd.systems import System, find_file, read_yaml
+from espnet_mtkd.use.archive import PARAMETERS_OF_TRAINING
 
 # Training of a teacher that starts from the multilingual one, when that is trained with the second.
 SPECIALIST, FROM_SCRATCH = "conf/train_specialist.yaml", "conf/train_frozen.yaml"
-# What stage 6 measures for a weighting: its option, and the file beside the logits.
-MEASURED_BY_LOGITS = {"similarity": "relevance", "learned": "gate"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,7 @@ class TrainingPlan(SetsPlan):
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
+        self.external = self._read_external()
         # Each is needed by many, and needs others in turn.
         self.foundations = functools.cache(self.foundations)
         self.logits = functools.cache(self.logits)
@@ -120,9 +120,8 @@ class TrainingPlan(SetsPlan):
             for name, language in names.items()
         ]
 
-    @cached_property
-    def external(self) -> list[tuple[str, str, str]]:
-        """Teachers from elsewhere: name, language and archive or folder."""
+    def _read_external(self) -> list[tuple[str, str, str]]:
+        """Return the teachers from elsewhere: name, language and archive or folder."""
         teachers = []
         for text in self.o.external_teachers.split():
             name, language, path = (*text.split(",", 2), "", "")[:3]
@@ -135,8 +134,23 @@ class TrainingPlan(SetsPlan):
                 )
             if not Path(path).exists():
                 raise UserError(f"--external_teachers {text}: {path}: no such archive or folder")
+            if language == "all" and self.o.leave_one_language_out == "true":
+                raise UserError(
+                    f"--external_teachers {text}: a teacher of all languages with "
+                    "--leave_one_language_out: it has heard the language that is left out"
+                )
             teachers.append((name, language, str(Path(path).absolute())))
+        if teachers and all(system.teachers != "monolingual" for system in self.systems):
+            raise UserError(
+                f"--external_teachers: none of --systems {self.o.systems} learns from them, as "
+                "mtkd does"
+            )
         return teachers
+
+    def _external(self, run: Run, kind: str) -> list[tuple[str, str, str]]:
+        """Return those for the students of a run: none of a language that it is without."""
+        mine = self.external if kind == "monolingual" else []
+        return [teacher for teacher in mine if teacher[1] != run.without]
 
     def _soup(self, run: Run, name: str) -> Job:
         """Return the average of a teacher's seeds (Wortsman et al. 2022, arXiv 2203.05482)."""
@@ -152,6 +166,7 @@ class TrainingPlan(SetsPlan):
         """
         output = self._folder(run) / f"logits_{kind}"
         teachers = self.teachers(run, kind)
+        external = self._external(run, kind)
         argv = ["--emotions", str(run.tree.output / "emotions")]
         # Teachers from the whole run do not bring the sets of a run without some of it along.
         needs = [run.tree] if run.place else []
@@ -163,14 +178,13 @@ class TrainingPlan(SetsPlan):
         for data_set in (self._train_set(run, taught=True), run.sets / "dev"):
             argv += ["--keys", str(data_set / "utt2emotion")]
             argv += ["--speech", ",".join(self._speech(run, data_set))]
-            if self.external:
+            if external:
                 argv += ["--wav", str(data_set / "wav.scp")]
         argv += ["--dev_set", str(run.sets / "dev")]
         inputs = []
-        if kind == "monolingual":
-            for teacher in self.external:
-                argv += ["--external", ",".join(teacher)]
-                inputs.append(Path(teacher[2]))
+        for teacher in external:
+            argv += ["--external", ",".join(teacher)]
+            inputs.append(Path(teacher[2]))
         for number, tree in enumerate(self.parts, 1):
             part = replace(run, tree=tree, place=f"part_{number}")
             left_out = part.sets / "left_out"
@@ -263,7 +277,7 @@ class TrainingPlan(SetsPlan):
         cached = taught and system.teaching == "cached"
         cache = self.logits(run, system.teachers) if cached else None
         if cache is not None:
-            for option, measured in MEASURED_BY_LOGITS.items():
+            for option, measured in MEASURED.items():
                 if config.get("weighting") == option:
                     given = {measured: str(cache.output / measured)}
                     config["weighting_conf"] = {**given, **config.get("weighting_conf", {})}
@@ -279,7 +293,7 @@ class TrainingPlan(SetsPlan):
         data_names = []
         if init is not None:
             needs.append(init)
-            argv += ["--init_param", str(init.output / "valid.uar.best.pth")]
+            argv += ["--init_param", str(init.output / PARAMETERS_OF_TRAINING)]
         if cache is not None:
             needs.append(cache)
             data_names.append((str(cache.output / "logits.scp"), "teacher_logits", "kaldi_ark"))
@@ -292,15 +306,21 @@ class TrainingPlan(SetsPlan):
             needs += [teacher.job for teacher in teachers]
             path = folder / "conf" / f"{name}.teachers"
             lines = [f"{t.name} {t.language} {t.job.output}\n" for t in teachers]
-            if system.teachers == "monolingual" and self.external:
+            if o.crossfit:
+                raise UserError(
+                    f"--crossfit: system {system.name} has live teachers, who speak for themselves "
+                    "and not through copies; take teaching: cached, or another --expdir"
+                )
+            external = self._external(run, system.teachers)
+            if external:
                 if mode == "frozen":
                     raise UserError(
                         f"--external_teachers: system {system.name} has live teachers, which hear "
                         "what the student hears: stored features, of which an external teacher "
                         "can make nothing; take teaching: cached"
                     )
-                lines += [" ".join(teacher) + "\n" for teacher in self.external]
-                inputs += [Path(teacher[2]) for teacher in self.external]
+                lines += [" ".join(teacher) + "\n" for teacher in external]
+                inputs += [Path(teacher[2]) for teacher in external]
             _write_if_new(path, "".join(lines))
             inputs.append(path)
             argv += ["--teachers", str(path)]

@@ -10,6 +10,7 @@ import yaml
 
 from espnet_mtkd.data.labels import NO_YAML
 from espnet_mtkd.errors import UserError
+from espnet_mtkd.yaml_numbers import check_number, with_numbers
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,7 +31,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold 'option: value' lines")
-    return content
+    return with_numbers(content)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,8 @@ class System:
     @property
     def features(self) -> bool:
         """Whether the student learns the teachers' features as well as their logits."""
-        return self.options.get("distill_conf", {}).get("feature_lambda", 0) > 0
+        share = self.options.get("distill_conf", {}).get("feature_lambda", 0)
+        return check_number(f"conf/systems/{self.name}.yaml: feature_lambda", share) > 0
 
     @staticmethod
     def read(name: str) -> System:
@@ -73,4 +75,11 @@ class System:
             raise UserError(
                 f"conf/systems/{name}.yaml: teaching {teaching!r}: must be cached or live"
             )
+        if teaching == "live" and teachers == "none":
+            raise UserError(f"conf/systems/{name}.yaml: teaching: live, but teachers: none")
+        for option, value in options.items():
+            if option.endswith("_conf") and not isinstance(value, dict):
+                raise UserError(
+                    f"conf/systems/{name}.yaml: {option}: must hold 'option: value' lines"
+                )
         return System(name, teachers, teaching, options)

@@ -510,7 +510,10 @@ def test_held_out_corpora(tmp_path):
     assert {"dev.tsv", "test.tsv", "heldout.tsv"} == set(names(plan.predictions))
     experiment = plan.experiment()
     assert experiment["corpora"] == {"mini_ser": {"heldout": False}, "emodb": {"heldout": True}}
-    assert experiment["heldout_languages"] == ["sv"]  # English is trained on
+    assert experiment["heldout_languages"] == [
+        "en",
+        "sv",
+    ]  # one of them trained on, from another corpus
     assert experiment["synthetic"] is True
     assert (experiment["seeds"], experiment["fold_seed"]) == ([0], 0)
 
@@ -805,6 +808,34 @@ def test_teachers_from_elsewhere(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             make_plan(external_teachers=wrong).stage(6)
+
+
+def test_a_teacher_from_elsewhere_is_silent_where_its_language_is_left_out(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"zip")
+    options = dict(systems="ft mtkd", folds="1", leave_one_language_out="true")
+    plan = make_plan("de en", external_teachers="mine,en,a.zip", **options)
+    given = {run.without: plan.logits(run, "monolingual").argv for run in plan.left_out}
+    assert "--external" in given["de"] and "--external" not in given["en"]
+    assert "--wav" in given["de"] and "--wav" not in given["en"]
+    with pytest.raises(UserError, match="it has heard the language that is left out"):
+        make_plan("de en", external_teachers="mine,all,a.zip", **options)
+
+
+def test_what_would_be_given_in_vain(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"zip")
+    with pytest.raises(UserError, match="--external_teachers: none of --systems ft kd learns"):
+        make_plan("de en", external_teachers="mine,en,a.zip", systems="ft kd")
+    own_system("alive", "teachers: monolingual\nteaching: live\nweighting: label\n")
+    with pytest.raises(UserError, match="--crossfit: system alive has live teachers, who speak"):
+        make_plan("de en", systems="alive", folds="1", crossfit=2).stage(7)
+
+
+def test_unlabelled_corpora_do_not_change_the_folds(tmp_path):
+    for name in ("emodb", "urdu"):
+        (tmp_path / name).mkdir()
+    roots = [f"EMODB={tmp_path}/emodb", f"URDU={tmp_path}/urdu"]
+    with_it = make_plan(unlabelled="urdu", corpus_root=roots).split
+    assert with_it.key == make_plan(corpus_root=roots).split.key
 
 
 def test_a_soup_that_teaches_live_is_made_before_its_students():

@@ -102,6 +102,23 @@ def test_a_system_with_an_unknown_way_of_teaching(text):
         System.read("odd")
 
 
+def test_numbers_and_parts_of_a_system():
+    write("conf/systems/odd.yaml", "teachers: ft\ndistill_conf:\n  feature_lambda: 1e-1\n")
+    assert System.read("odd").features
+    write("conf/systems/odd.yaml", "teachers: ft\ndistill_conf:\n  feature_lambda: some\n")
+    with pytest.raises(UserError, match="odd.yaml: feature_lambda 'some': must be a number"):
+        _ = System.read("odd").features
+    write("conf/systems/odd.yaml", "teachers: ft\ndistill_conf:\n")
+    with pytest.raises(UserError, match="odd.yaml: distill_conf: must hold 'option: value' lines"):
+        System.read("odd")
+
+
+def test_live_teaching_needs_teachers():
+    write("conf/systems/odd.yaml", "teachers: none\nteaching: live\n")
+    with pytest.raises(UserError, match="odd.yaml: teaching: live, but teachers: none"):
+        System.read("odd")
+
+
 def test_live_teaching():
     write("conf/systems/alive.yaml", "teachers: ft\nteaching: live\nweighting: uniform\n")
     assert System.read("alive") == System("alive", "ft", "live", {"weighting": "uniform"})

@@ -17,8 +17,9 @@ from espnet2.torch_utils.safe_torch_load import safe_torch_load
 
 from espnet_mtkd.data.files import atomic_path, write_text
 from espnet_mtkd.errors import UserError, cli
-from espnet_mtkd.tasks.inference import MODEL_FILE, load_model
+from espnet_mtkd.tasks.inference import load_model
 from espnet_mtkd.tasks.ser import SERTask
+from espnet_mtkd.use.archive import PARAMETERS_OF_TRAINING
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -28,7 +29,9 @@ def get_parser() -> argparse.ArgumentParser:
         "--model", required=True, nargs="+", help="Folders of trainings, at least two"
     )
     parser.add_argument(
-        "--output_dir", required=True, help=f"Gets config.yaml and {MODEL_FILE}, as a training has"
+        "--output_dir",
+        required=True,
+        help=f"Gets config.yaml and {PARAMETERS_OF_TRAINING}, as a training has",
     )
     return parser
 
@@ -76,11 +79,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         text = (Path(folder) / "config.yaml").read_text(encoding="utf-8")
         configs[folder] = yaml.safe_load(text)
     check_configs(configs)
-    states = [safe_torch_load(Path(f) / MODEL_FILE, map_location="cpu") for f in args.model]
+    states = [
+        safe_torch_load(Path(f) / PARAMETERS_OF_TRAINING, map_location="cpu") for f in args.model
+    ]
     output = Path(args.output_dir)
     text = yaml.safe_dump(configs[args.model[0]], sort_keys=False)
     write_text(output / "config.yaml", text)
-    with atomic_path(output / MODEL_FILE) as temporary, open(temporary, "wb") as file:
+    with atomic_path(output / PARAMETERS_OF_TRAINING) as temporary, open(temporary, "wb") as file:
         torch.save(average(states), file)
 
 

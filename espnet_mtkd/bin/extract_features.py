@@ -18,6 +18,7 @@ from espnet_mtkd.models.upstream import Upstream, check_upstream
 from espnet_mtkd.tasks.extraction import (
     FeatureStore,
     checkpoint_bytes,
+    checkpoint_hash,
     entries_of,
     read_recordings,
     store_key,
@@ -68,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     recordings = read_recordings(args.data_dir)
     if args.shard:  # the store is one; who asks for all of it later finds it there
         recordings = {utt_id: recordings[utt_id] for utt_id in args.shard.of(sorted(recordings))}
-    key = store_key(args.upstream, args.upstream_path, args.pooling, args.bits)
+    checkpoint = checkpoint_hash(args.upstream_path)
+    key = store_key(args.upstream, checkpoint, args.pooling, args.bits)
     store = FeatureStore(Path(args.store_dir or output.parent / ".store") / key, args.bits)
     upstream = Upstream(args.upstream, args.upstream_path)
     pooling = None if args.pooling == FRAMES else pooling_choices.get_class(args.pooling)()
@@ -84,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "hidden_size": upstream.output_size(),
         "num_params": upstream.num_params(),
         "layer_params": upstream.layer_params(),
+        "checkpoint": checkpoint,
     }
     costs = {
         **store.costs({recording.sha for recording in recordings.values()}),

@@ -10,6 +10,13 @@ import torch.nn.functional as F
 from espnet_mtkd.errors import UserError
 
 
+def check_kind(kind: str) -> str:
+    """Return the name of a distance of features if there is one of that name."""
+    if kind not in ("cosine", "mse"):
+        raise UserError(f"distill_conf: feature_loss {kind!r}: must be cosine or mse")
+    return kind
+
+
 class FeatureLoss(torch.nn.Module):
     """Weighted distance of the projected student's vector from the vectors of its teachers.
 
@@ -29,9 +36,7 @@ class FeatureLoss(torch.nn.Module):
         self, student_size: int, teacher_sizes: Sequence[int], kind: str = "cosine"
     ) -> None:
         super().__init__()
-        if kind not in ("cosine", "mse"):
-            raise UserError(f"distill_conf: feature_loss {kind!r}: must be cosine or mse")
-        self.kind = kind
+        self.kind = check_kind(kind)
         self.projectors = torch.nn.ModuleList(
             torch.nn.Linear(student_size, size) for size in teacher_sizes
         )

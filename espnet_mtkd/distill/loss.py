@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from espnet_mtkd.distill.opinions import over_known
 from espnet_mtkd.errors import UserError
+from espnet_mtkd.yaml_numbers import check_number
 
 
 def standardize_logits(logits: torch.Tensor) -> torch.Tensor:
@@ -43,6 +44,9 @@ class MultiTeacherLoss(torch.nn.Module):
         reduction: str = "batchmean",
     ) -> None:
         super().__init__()
+        many = isinstance(temperature, Sequence) and not isinstance(temperature, str)
+        for value in temperature if many else [temperature]:
+            check_number("distill_conf: temperature", value)
         values = torch.tensor(temperature, dtype=torch.float)
         if not (values > 0).all():
             raise UserError(f"distill_conf: temperature {temperature}: must be above 0")

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from espnet_mtkd.distill.gate import Gate, weigh
 from espnet_mtkd.distill.opinions import Opinions, over_known
 from espnet_mtkd.errors import UserError
+from espnet_mtkd.yaml_numbers import check_number
 
 
 class AbsWeighting(torch.nn.Module):
@@ -54,7 +55,7 @@ class _Tempered(AbsWeighting):
         self, teachers: Sequence[tuple[str, str]], languages: Sequence[str], tau: float = 0.25
     ) -> None:
         super().__init__(teachers, languages)
-        if tau <= 0:
+        if check_number("weighting_conf: tau", tau) <= 0:
             raise UserError(f"weighting_conf: tau {tau}: must be above 0")
         self.tau = tau
 
@@ -175,7 +176,8 @@ class Similarity(_Tempered):
     Args:
         relevance: s as a file that stage 6 writes: a line for each teacher and language with the
             teacher's UAR on the development set of the language; or any file of this form, for
-            example with typological similarities (``python -m espnet_mtkd.bin.typology``).
+            example with typological similarities (``python -m espnet_mtkd.bin.typology``). In a
+            language without a line all teachers count the same.
         tau: default 0.1: ten points of UAR make a factor of e.
     """
 
@@ -188,6 +190,9 @@ class Similarity(_Tempered):
     ) -> None:
         super().__init__(teachers, languages, tau)
         values = read_relevance(relevance)
+        # A language of unlabelled speech has no development set: nobody is better there.
+        measured = {language for _, language in values}
+        values.update({(t, k): 0.0 for k in set(self.languages) - measured for t in self.teachers})
         missing = [(t, k) for k in self.languages for t in self.teachers if (t, k) not in values]
         if missing:
             raise UserError(f"{relevance}: no line for teacher {missing[0][0]} on {missing[0][1]}")

@@ -27,9 +27,8 @@ from espnet_mtkd.evaluate.results import BASELINE
 Results = Mapping[str, Any]
 # By name: where on the axis, and an estimate {value, low, high} in 0..1.
 Points = dict[str, list[tuple[float, Mapping[str, float]]]]
-# What a curve over the share of labels must not mix.
-SAME = ("teacher_init", "teacher_ensemble", "crossfit", "unlabelled", "views", "student_config")
-SAME += ("student_mode", "folds")
+# What may differ between the experiments of a figure, beside what it draws.
+FREE = {"name", "seeds", "systems", "command", "environment", "folds_dir", "left_out"}
 AGAINST = ("kd", "mtkd_uniform")  # beside the baseline: what a default has to beat
 
 
@@ -69,18 +68,12 @@ def table(results: Results, part: str = "test") -> list[str]:
 def curve(experiments: Mapping[str, Results], path: Path) -> bool:
     """Draw mean UAR over the share of labels, with intervals; whether there is more than one share.
 
-    Of the experiments those that differ in nothing else, as many as there are.
-
     Args:
-        experiments: by name.
+        experiments: by name; drawn are those that differ in nothing else, see :func:`alike`.
         path: SVG or PNG to write.
     """
-    alike: dict[tuple[Any, ...], list[Results]] = {}
-    for results in experiments.values():
-        facts = results["experiment"]
-        alike.setdefault(tuple(str(facts.get(name)) for name in SAME), []).append(results)
     points: Points = {}
-    for results in max(alike.values(), key=len, default=[]):
+    for results in alike(experiments, "labelled_share"):
         share = results["experiment"].get("labelled_share", 1.0)
         for name, row in _systems(results).items():
             points.setdefault(name, []).append((100 * share, row["macro"]["uar"]))
@@ -96,15 +89,30 @@ def curve(experiments: Mapping[str, Results], path: Path) -> bool:
 
 
 def sizes(experiments: Mapping[str, Results], path: Path) -> bool:
-    """Draw mean UAR over the number of parameters; whether there is more than one size."""
+    """Draw mean UAR over the number of parameters; whether there is more than one size.
+
+    Args:
+        experiments: by name; drawn are those that differ in the students only.
+        path: SVG or PNG to write.
+    """
     points: Points = {}
-    for results in experiments.values():
+    for results in alike(experiments, "student_mode", "student_config", "student_args"):
         for name, row in _systems(results).items():
             points.setdefault(name, []).append((row["num_params"] / 1e6, row["macro"]["uar"]))
     if len({round(size, 2) for found in points.values() for size, _ in found}) < 2:
         return False
     _save(_draw(points, "parameters (millions)"), path)
     return True
+
+
+def alike(experiments: Mapping[str, Results], *varies: str) -> list[Results]:
+    """Return the largest group of experiments that differ in ``varies`` and :data:`FREE` only."""
+    groups: dict[str, list[Results]] = {}
+    for results in experiments.values():
+        facts = results["experiment"].items()
+        same = {key: str(v) for key, v in facts if v and key not in FREE.union(varies)}
+        groups.setdefault(str(sorted(same.items())), []).append(results)
+    return max(groups.values(), key=len, default=[])
 
 
 def _systems(results: Results) -> dict[str, Any]:

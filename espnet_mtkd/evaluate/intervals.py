@@ -74,3 +74,14 @@ def p_value(differences: np.ndarray) -> float:
     differences = np.round(differences, 12)
     one_sided = min(np.sum(differences <= 0), np.sum(differences >= 0))
     return float(min(1.0, 2.0 * (one_sided + 1) / (len(differences) + 1)))
+
+
+def plain(value: float) -> float | None:
+    """A number as JSON holds it: rounded, None for NaN."""
+    return None if np.isnan(value) else round(float(value), 6)
+
+
+def estimate(value: float, draws: np.ndarray, level: float) -> dict[str, float | None]:
+    """A value with the interval of its bootstrap values (B,)."""
+    low, high = percentile_interval(draws, level)
+    return {"value": plain(value), "low": plain(low), "high": plain(high)}

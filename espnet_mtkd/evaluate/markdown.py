@@ -84,7 +84,7 @@ def summary(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     pairs = [
         ("corpora", ", ".join(corpora)),
         ("languages", ", ".join(experiment["languages"])),
-        ("held-out languages", ", ".join(experiment["heldout_languages"]) or "none"),
+        ("languages of held-out corpora", ", ".join(experiment["heldout_languages"]) or "none"),
         ("emotions", f"{', '.join(experiment['emotions'])} (label set {experiment['label_set']})"),
         ("protocol", experiment["protocol"]),
         ("folds", f"{folds} ({', '.join(map(str, experiment['folds']))})"),
@@ -296,10 +296,10 @@ def render(results: Mapping[str, Any]) -> str:
     lines += [*_pairs(test), *_seeds(test), *_calibration(test), *_teachers(results)]
     if heldout:
         lines += [
-            "## Held-out languages",
+            "## Held-out corpora",
             "",
-            "Languages that no model was trained on. The models of all folds and seeds are tested "
-            "on all of the data and their metrics averaged.",
+            "Corpora that no model was trained on, by language. The models of all folds and seeds "
+            "are tested on all of the data and their metrics averaged.",
             "",
             *main_table(heldout),
             *_languages(heldout),
@@ -316,7 +316,7 @@ def render(results: Mapping[str, Any]) -> str:
     lines += ["## Confusion matrices", "", "Counts are summed over seeds.", ""]
     lines += _confusions(test, experiment["emotions"])
     if heldout:
-        lines += ["### Held-out languages", "", "Counts are summed over folds and seeds.", ""]
+        lines += ["### Held-out corpora", "", "Counts are summed over folds and seeds.", ""]
         lines += _confusions(heldout, experiment["emotions"])
     lines += ["## Split audit", ""]
     lines += _details("What the folds share and do not share", [_demote(results["audit_text"], 2)])

@@ -68,8 +68,7 @@ def compare(names: Sequence[str], scores: np.ndarray, alpha: float = 0.05) -> di
         end = max(
             i for i in range(start, len(order)) if ranks[order[i]] - ranks[first] < difference
         )
-        if end > end_before or (start == 0 and end == 0):
-            if end > start:
-                result["groups"].append([names[i] for i in order[start : end + 1]])
+        if end > max(start, end_before):
+            result["groups"].append([names[i] for i in order[start : end + 1]])
             end_before = end
     return result

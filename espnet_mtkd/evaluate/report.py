@@ -261,11 +261,18 @@ def render(
     content += _teachers(results)
     if heldout:
         content += [
-            '<h2 id="heldout">Held-out languages</h2>',
-            "<p>Languages that no model was trained on.</p>",
+            '<h2 id="heldout">Held-out corpora</h2>',
+            "<p>Corpora that no model was trained on, by language.</p>",
             page.table(*main_cells(heldout), focus=focus),
             *_bars(heldout, focus, "heldout"),
             *_confusions(heldout, experiment.emotions, names),
+        ]
+    if results["left_out"]:
+        content += [
+            '<h2 id="left_out">Leave one language out</h2>',
+            "<p>Every language is tested by systems that were trained without it, on the same test "
+            "sets.</p>",
+            page.table(*main_cells(results["left_out"]), focus=focus),
         ]
     content += learning.teacher_weights(experiment, material.histories)
     if names:

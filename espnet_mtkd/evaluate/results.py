@@ -35,9 +35,10 @@ from espnet_mtkd.evaluate.calibration import measure_calibration
 from espnet_mtkd.evaluate.counts import Counts, languages_of, models_of, read_counts
 from espnet_mtkd.evaluate.experiment import Experiment, read_info, read_json
 from espnet_mtkd.evaluate.intervals import (
+    estimate,
     observed,
     p_value,
-    percentile_interval,
+    plain,
     resampled,
     speaker_weights,
 )
@@ -85,18 +86,9 @@ def _row(counts: Counts, bootstrap: Bootstrap) -> Row:
     return Row(counts, values, {name: np.stack(drawn) for name, drawn in draws.items()})
 
 
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 6)
-
-
-def _estimate(value: float, draws: np.ndarray, level: float) -> dict[str, float | None]:
-    low, high = percentile_interval(draws, level)
-    return {"value": _number(value), "low": _number(low), "high": _number(high)}
-
-
 def _difference(value: float, draws: np.ndarray, level: float) -> dict[str, float | None]:
     p = np.nan if np.isnan(draws).any() else p_value(draws)
-    return {**_estimate(value, draws, level), "p": _number(p)}
+    return {**estimate(value, draws, level), "p": plain(p)}
 
 
 def _describe(
@@ -109,7 +101,7 @@ def _describe(
         "kind": kind,
         "languages": {
             language: {
-                name: _estimate(row.values[name][i], row.draws[name][i], level) for name in METRICS
+                name: estimate(row.values[name][i], row.draws[name][i], level) for name in METRICS
             }
             for i, language in enumerate(covered)
         },
@@ -124,11 +116,11 @@ def _describe(
     }
     if complete:
         entry["macro"] = {
-            name: _estimate(row.values[name].mean(), row.draws[name].mean(axis=0), level)
+            name: estimate(row.values[name].mean(), row.draws[name].mean(axis=0), level)
             for name in METRICS
         }
         by_run = [METRICS["uar"](matrices.sum(axis=1)) for matrices in row.counts.values()]
-        entry["runs"] = [_number(value) for value in np.mean(by_run, axis=0)]
+        entry["runs"] = [plain(value) for value in np.mean(by_run, axis=0)]
     if baseline is not None:
         at = [list(languages).index(language) for language in covered]
         values = row.values["uar"] - baseline.values["uar"][at]
@@ -148,7 +140,7 @@ def _majority(counts: Counts) -> dict[str, Any]:
     constant = {at: majority_confusion(m[0].sum(axis=0)) for at, m in counts.items()}
 
     def point(value: float) -> dict[str, float | None]:
-        return {"value": _number(value), "low": None, "high": None}
+        return {"value": plain(value), "low": None, "high": None}
 
     values = {at: {n: f(c) for n, f in METRICS.items()} for at, c in constant.items()}
     return {

@@ -13,7 +13,6 @@ is the mean of the folds' own, as EmoBox counts; ``overall`` is the unweighted m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,11 @@ import numpy as np
 
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.errors import UserError
+from espnet_mtkd.evaluate.experiment import read_json
 from espnet_mtkd.evaluate.intervals import (
+    estimate,
     observed,
-    percentile_interval,
+    plain,
     resampled,
     speaker_weights,
 )
@@ -32,24 +33,11 @@ from espnet_mtkd.evaluate.metrics import count_confusions, uar, war
 from espnet_mtkd.evaluate.predictions import Predictions, check_same_utterances, read_predictions
 from espnet_mtkd.evaluate.ranks import compare
 
+AGAIN = "run the benchmark again"
+
 
 def _words(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").split()
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 6)
-
-
-def _estimate(value: float, draws: np.ndarray, level: float) -> dict[str, float | None]:
-    low, high = percentile_interval(draws, level)
-    return {"value": _number(value), "low": _number(low), "high": _number(high)}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run the benchmark again")
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 class Corpus:
@@ -109,10 +97,10 @@ def _costs(upstream: Mapping[str, Any]) -> dict[str, Any]:
     folders = [cell["features"] for cell in upstream["corpora"].values()]
     if None in folders:
         runs = [run for cell in upstream["corpora"].values() for run in cell["runs"]]
-        infos = [_read_json(Path(path) / "info.json") for _, _, path in runs]
+        infos = [read_json(Path(path) / "info.json", AGAIN) for _, _, path in runs]
         return {"num_params": infos[0]["num_params"], "num_layers": None}
-    info = _read_json(Path(folders[0]) / "info.json")["frontend_conf"]
-    costs = [_read_json(Path(folder) / "costs.json") for folder in folders]
+    info = read_json(Path(folders[0]) / "info.json", AGAIN)["frontend_conf"]
+    costs = [read_json(Path(folder) / "costs.json", AGAIN) for folder in folders]
     return {
         "num_params": info["num_params"],
         "num_layers": info["num_layers"],
@@ -157,7 +145,7 @@ def score_upstreams(
                 row["corpora"][name] = cell
                 draws.append(drawn)
             values = [cell["uar"]["value"] for cell in row["corpora"].values()]
-            row["overall"] = _estimate(float(np.mean(values)), np.mean(draws, axis=0), level)
+            row["overall"] = estimate(float(np.mean(values)), np.mean(draws, axis=0), level)
             rows.append(row)
     names = [row["label"] + ("" if row["layer"] is None else f"[{row['layer']}]") for row in rows]
     scores = np.array([[r["corpora"][c]["uar"]["value"] for r in rows] for c in corpora])
@@ -187,14 +175,14 @@ def _cell(
     drawn = uar(resampled(by_seed, weights)).mean(axis=1)
     if by_seed.shape[1] < 2:  # one speaker cannot be resampled
         drawn = np.full_like(drawn, np.nan)
-    infos = [_read_json(path / "info.json") for path in runs.values()]
+    infos = [read_json(path / "info.json", AGAIN) for path in runs.values()]
     weighted = [info["layer_weights"] for info in infos if len(info.get("layer_weights", [])) > 1]
     return {
-        "uar": _estimate(observed(by_seed, uar), drawn, level),
-        "war": _number(observed(by_seed, war)),
-        "uar_folds": _number(float(uar(counts.sum(axis=2)).mean())),
-        "war_folds": _number(float(war(counts.sum(axis=2)).mean())),
-        "uar_seeds": [_number(v) for v in uar(by_seed.sum(axis=1))],
+        "uar": estimate(observed(by_seed, uar), drawn, level),
+        "war": plain(observed(by_seed, war)),
+        "uar_folds": plain(float(uar(counts.sum(axis=2)).mean())),
+        "war_folds": plain(float(war(counts.sum(axis=2)).mean())),
+        "uar_seeds": [plain(v) for v in uar(by_seed.sum(axis=1))],
         "layer_weights": np.mean(weighted, axis=0).round(6).tolist() if weighted else None,
         "train_seconds": round(float(np.mean([info["train_seconds"] for info in infos])), 3),
     }, drawn
@@ -216,6 +204,6 @@ def _data(corpus: Corpus, folds_dir: Path) -> dict[str, Any]:
         "emotions": corpus.emotions,
         "folds": len(corpus.first),
         "chance": 1 / int((support > 0).sum()),
-        "majority_war": _number(support.max() / support.sum()),
+        "majority_war": plain(support.max() / support.sum()),
         "speaker_independent": not any(shared),
     }

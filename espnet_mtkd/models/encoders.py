@@ -43,6 +43,7 @@ class FrameNorm(torch.nn.Module):
         """Normalise (Batch, C, Frames); what the mask (Batch, 1, Frames) has 0 for becomes 0."""
         mean, variance = self.mean, self.variance
         if self.training:
+            x = x.to(self.mean)  # sums over a batch need it where the training is in half precision
             count = mask.sum()
             mean = (x * mask).sum((0, 2)) / count
             variance = ((x - mean[:, None]).square() * mask).sum((0, 2)) / count

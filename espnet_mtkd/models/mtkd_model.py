@@ -15,6 +15,7 @@ from espnet_mtkd.distill.opinions import Opinions, abstain, align
 from espnet_mtkd.distill.weighting import AbsWeighting
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.ser_model import ESPnetSERModel
+from espnet_mtkd.yaml_numbers import check_number
 
 # lambda over the training, as a share of its first value, by progress from 0 to 1.
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -60,9 +61,9 @@ class ESPnetMTKDModel(ESPnetSERModel):
         **classifier: Any,
     ) -> None:
         super().__init__(**classifier)
-        if not 0 <= kd_lambda <= 1:
+        if not 0 <= check_number("distill_conf: kd_lambda", kd_lambda) <= 1:
             raise UserError(f"distill_conf: kd_lambda {kd_lambda}: must be between 0 and 1")
-        if feature_lambda < 0:
+        if check_number("distill_conf: feature_lambda", feature_lambda) < 0:
             raise UserError(f"distill_conf: feature_lambda {feature_lambda}: must not be below 0")
         self.teachers = list(teachers)
         self.weighting = weighting
@@ -103,8 +104,8 @@ class ESPnetMTKDModel(ESPnetSERModel):
         logits, embeddings = [], []
         for name, teacher in zip(self.teachers, self._live_teachers, strict=True):
             embedding = teacher.to(speech.device).embed(speech, speech_lengths)
-            opinion = align(teacher.head(embedding), teacher.emotions, self.emotions, name)
-            logits.append(opinion)
+            said = teacher.head(embedding).to(speech.dtype)
+            logits.append(align(said, teacher.emotions, self.emotions, name))
             embeddings.append(embedding)
         return torch.stack(logits, dim=1), embeddings
 
@@ -146,7 +147,7 @@ class ESPnetMTKDModel(ESPnetSERModel):
             language=language,
             language_posterior=batch.get("language_posterior"),
         )
-        weights = abstain(self.weighting(opinions), teacher_logits, targets)
+        weights = abstain(self.weighting(opinions).to(self.weight_sums), teacher_logits, targets)
         with torch.no_grad():
             counts = torch.cat([weights, weights.new_ones(len(weights), 1)], dim=-1)
             self.weight_sums.index_add_(0, language, counts)

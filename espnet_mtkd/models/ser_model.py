@@ -15,6 +15,7 @@ from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.layers import LayerWeighting
 from espnet_mtkd.models.mixup import mixup
 from espnet_mtkd.models.pooling import AbsPooling
+from espnet_mtkd.yaml_numbers import check_number
 
 
 def max_samples(max_duration: float | None) -> int | None:
@@ -66,9 +67,9 @@ class ESPnetSERModel(AbsESPnetModel):
         self.layer_weighting = layer_weighting
         self.head = head
         for name, value in (("mixup", mixup), ("lid_lambda", lid_lambda)):
-            if value < 0:
+            if check_number(f"model_conf: {name}", value) < 0:
                 raise UserError(f"model_conf: {name} {value}: must not be below 0")
-        if not 0 <= label_smoothing < 1:
+        if not 0 <= check_number("model_conf: label_smoothing", label_smoothing) < 1:
             raise UserError(f"model_conf: label_smoothing {label_smoothing}: must be in [0, 1)")
         self.label_smoothing = label_smoothing
         self.mixup = mixup

@@ -148,6 +148,8 @@ class Upstream(AbsFrontend):
             as the end of an encoder is.
         num_layers, hidden_size, num_params: where they are known, a frozen upstream is loaded
             only when the first waveform arrives. Training from stored features never loads it.
+        checkpoint: hash of the checkpoint's content, which features are stored with and a model
+            remembers, so that it refuses those of another; None (default): not known.
         layer_params: parameters of each layer, for an upstream that may be cut after any; None
             (default): it may not, or this is not known.
 
@@ -169,12 +171,14 @@ class Upstream(AbsFrontend):
         hidden_size: int | None = None,
         num_params: int | None = None,
         layer_params: int | None = None,
+        checkpoint: str | None = None,
     ) -> None:
         super().__init__()
         if mode not in MODES:
             raise UserError(f"frontend_conf: mode {mode!r}: must be one of {', '.join(MODES)}")
         self.name = upstream
         self.path_or_url = path_or_url
+        self.checkpoint = checkpoint
         self.mode = mode
         self._slice = (keep_layers, raw)
         # A list hides a module from torch: no parameters, no state dict, no train mode.

@@ -72,9 +72,9 @@ def checkpoint_bytes(path: str | Path | None) -> int:
     return sum(p.stat().st_size for p in files if p.is_file())
 
 
-def store_key(upstream: str, path: str | None, pooling: str, bits: int) -> str:
+def store_key(upstream: str, checkpoint: str, pooling: str, bits: int) -> str:
     """Hash of all that decides a pooled layer but the audio."""
-    parts = [upstream, checkpoint_hash(path), pooling, bits]
+    parts = [upstream, checkpoint, pooling, bits]
     parts += [hashlib.sha256((MODELS / name).read_bytes()).hexdigest() for name in CODE]
     parts += [importlib.metadata.version(package) for package in PACKAGES]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -23,8 +23,6 @@ from espnet_mtkd.models.ser_model import ESPnetSERModel
 from espnet_mtkd.tasks.ser import SERTask, pooling_choices
 from espnet_mtkd.use.archive import PARAMETERS_OF_TRAINING, read_packed, unpack
 
-MODEL_FILE = PARAMETERS_OF_TRAINING
-
 
 def get_parser(description: str | None, output: str) -> argparse.ArgumentParser:
     """Return the parser of a command that runs a model over a data directory.
@@ -62,7 +60,7 @@ def load_model(
     """
     config = Path(config)
     config = config / "config.yaml" if config.is_dir() else config
-    model_file = config.parent / MODEL_FILE if model_file is None else Path(model_file)
+    model_file = config.parent / PARAMETERS_OF_TRAINING if model_file is None else Path(model_file)
     for path in (config, model_file):
         if not path.is_file():
             raise UserError(f"{path}: no such file; has this model been trained (stages 5 and 7)?")
@@ -123,7 +121,8 @@ def check_features(model: ESPnetSERModel, index: str | Path, name: str | Path) -
     own = model.frontend
     pooling = next(k for k, c in pooling_choices.classes.items() if type(model.pooling) is c)
     wanted = (getattr(own, "name", None), pooling, own.num_layers, own.output_size())
-    if own.mode != "frozen" or (*wanted, own.num_params()) != found:
+    hashes = {frontend.get("checkpoint"), getattr(own, "checkpoint", None)} - {None}
+    if own.mode != "frozen" or (*wanted, own.num_params()) != found or len(hashes) > 1:
         raise UserError(
             f"{name}: this model does not hear the stored features {index}; let it read waveforms "
             "(--external in stage 6), or teach live a student that reads waveforms"

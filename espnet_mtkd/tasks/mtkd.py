@@ -13,7 +13,8 @@ from espnet2.utils.types import str_or_none
 
 from espnet_mtkd.data.ark import read_ark
 from espnet_mtkd.data.datadir import read_map
-from espnet_mtkd.distill.features import FeatureLoss
+from espnet_mtkd.distill import MEASURED
+from espnet_mtkd.distill.features import FeatureLoss, check_kind
 from espnet_mtkd.distill.loss import MultiTeacherLoss
 from espnet_mtkd.distill.opinions import align
 from espnet_mtkd.distill.weighting import WEIGHTINGS, AbsWeighting
@@ -22,9 +23,8 @@ from espnet_mtkd.models.mtkd_model import ESPnetMTKDModel
 from espnet_mtkd.models.ser_model import ESPnetSERModel
 from espnet_mtkd.tasks.inference import check_features, load_teacher
 from espnet_mtkd.tasks.ser import SERTask, construct
+from espnet_mtkd.yaml_numbers import check_number
 
-# What weightings measure beforehand, and as which option they are given the file.
-MEASURED = {"similarity": "relevance", "learned": "gate"}
 weighting_choices = ClassChoices(
     "weighting", WEIGHTINGS, type_check=AbsWeighting, default="language"
 )
@@ -106,9 +106,9 @@ class MTKDTask(SERTask):
         conf = dict(args.distill_conf)
         keys = ("kd_lambda", "lambda_schedule", "feature_lambda")
         own = {key: conf.pop(key) for key in keys if key in conf}
-        kind = conf.pop("feature_loss", "cosine")
+        kind = check_kind(conf.pop("feature_loss", "cosine"))
         live = [cls.live_teacher(args, classifier, folder) for folder in folders]
-        if own.get("feature_lambda", 0) > 0:
+        if check_number("distill_conf: feature_lambda", own.get("feature_lambda", 0)) > 0:
             if live:
                 sizes = [teacher.embedding_size for teacher in live]
             else:

@@ -32,6 +32,7 @@ from espnet_mtkd.models.upstream import Upstream
 from espnet_mtkd.tasks.dataset import FilterBanks, MemoryDataset
 from espnet_mtkd.tasks.optimizers import set_learning_rates
 from espnet_mtkd.tasks.trainer import SERTrainer
+from espnet_mtkd.yaml_numbers import with_numbers
 
 frontend_choices = ClassChoices(
     "frontend",
@@ -156,6 +157,12 @@ class SERTask(AbsTask):
         )
         for choices in cls.class_choices_list:
             choices.add_arguments(group)
+
+    @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        """Train, with ``lr=1e-3`` as the number that it means."""
+        vars(args).update(with_numbers(vars(args)))
+        super().main_worker(args)
 
     @classmethod
     def model_options(cls) -> set[str]:

@@ -20,6 +20,7 @@ from espnet_mtkd.errors import UserError
 
 # What every model reports on the development set, so that a model may be selected by it.
 CRITERIA = ("loss", "acc", "uar")
+CHOSEN_BY = ("valid", "uar", "max")
 
 
 @contextmanager
@@ -57,6 +58,11 @@ class SERTrainer(Trainer):
                     f"best_model_criterion/early_stopping_criterion {phase},{key},{mode}: phases "
                     f"are train and valid, keys {', '.join(CRITERIA)}, modes min and max"
                 )
+        if tuple(args.best_model_criterion[0][:3]) != CHOSEN_BY:
+            raise UserError(
+                f"best_model_criterion {','.join(args.best_model_criterion[0])}: the first must be "
+                f"{','.join(CHOSEN_BY)}: its best epoch is what is tested, packed and started from"
+            )
         return super().build_options(args)
 
     @classmethod

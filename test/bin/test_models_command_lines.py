@@ -34,6 +34,7 @@ from espnet_mtkd.distill.weighting import WEIGHTINGS, read_relevance
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.pooling import MeanPooling, StatsPooling
 from espnet_mtkd.models.upstream import Upstream
+from espnet_mtkd.tasks.extraction import checkpoint_hash
 from espnet_mtkd.tasks.inference import load_model, logits_of
 from espnet_mtkd.tasks.ser import SERTask
 
@@ -92,6 +93,7 @@ def test_features_are_the_pooled_layers(audio, checkpoints, tmp_path, pooling, k
     conf = info["frontend_conf"]
     assert (conf["upstream"], conf["path_or_url"], conf["mode"]) == (kind, path, "frozen")
     assert Upstream(**conf)._facts == upstream._facts
+    assert Upstream(**conf).checkpoint == checkpoint_hash(path)
 
 
 @pytest.mark.parametrize("problem", ["rate", "stereo"])

@@ -325,6 +325,15 @@ def test_similarity_of_an_ensemble(build, tmp_path):
     torch.testing.assert_close(w, torch.tensor([softmax(0.5, 0.7, 0.6)]))
 
 
+def test_a_language_without_a_line_has_all_teachers_in_equal_parts(build, relevance):
+    lines = relevance.read_text().splitlines(keepends=True)
+    relevance.write_text("".join(line for line in lines if line.split()[1] != "it"))
+    w = apply(build("similarity"), language=[0, 1, 2])
+    language = build("similarity").languages.index("it")
+    torch.testing.assert_close(w[language], torch.full_like(w[language], 1 / w.shape[1]))
+    assert all(w[k].max() > w[k].min() for k in range(3) if k != language)
+
+
 def test_a_teacher_without_a_line(build, relevance):
     relevance.write_text(relevance.read_text().replace("b it", "b fr"))
     with pytest.raises(UserError, match="relevance: no line for teacher b on it"):

@@ -75,7 +75,7 @@ def test_score_then_report(make_exp, capsys):
     assert "./run.sh --seeds '0 1' --systems \"ft kd mtkd\"" in text
     assert "No shared <utterance>." in text
     for title in (
-        *("Held-out languages", "Reliability", "Teacher weights over training", "Training"),
+        *("Held-out corpora", "Reliability", "Teacher weights over training", "Training"),
         *("Map of the test utterances", "Hardest utterances", "Split audit"),
     ):
         assert title in text

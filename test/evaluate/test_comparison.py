@@ -7,7 +7,7 @@ import pytest
 
 from espnet_mtkd.bin.compare import main
 from espnet_mtkd.errors import UserError
-from espnet_mtkd.evaluate.comparison import curve, sizes, table
+from espnet_mtkd.evaluate.comparison import alike, curve, sizes, table
 from espnet_mtkd.evaluate.experiment import read_experiment
 from espnet_mtkd.evaluate.results import Bootstrap, score
 
@@ -17,10 +17,10 @@ def scored(make_exp, tmp_path):
     """Score an experiment with other facts and parameters, in a folder of its own."""
     numbers = itertools.count()
 
-    def make(share: float = 1.0, num_params: int = 130_000):
+    def make(share: float = 1.0, num_params: int = 130_000, **more):
         expdir = make_exp(systems=("ft", "kd", "mtkd_uniform", "mtkd"))
         facts = json.loads((expdir / "experiment.json").read_text())
-        facts["labelled_share"] = share
+        facts |= {"labelled_share": share, **more}
         (expdir / "experiment.json").write_text(json.dumps(facts))
         for path in expdir.rglob("info.json"):
             info = json.loads(path.read_text())
@@ -57,6 +57,23 @@ def test_figures_need_something_to_show(scored, tmp_path):
     assert not (tmp_path / "a.svg").exists()
     assert curve({"a": one, "b": few}, tmp_path / "b.svg") and (tmp_path / "b.svg").is_file()
     assert sizes({"a": one, "c": small}, tmp_path / "c.svg") and (tmp_path / "c.svg").is_file()
+
+
+@pytest.mark.parametrize(
+    "other", [{"languages": ["en"]}, {"upstream": "fbank"}, {"unlabelled": "x"}, {"corpora": {}}]
+)
+def test_a_figure_does_not_mix_experiments_that_differ_in_more(scored, tmp_path, other):
+    mine = [scored()[1], scored(share=0.25, seeds=[0], student_args="")[1]]
+    experiments = {str(i): r for i, r in enumerate([*mine, scored(share=0.5)[1]])}
+    assert len(alike(experiments, "labelled_share")) == 3
+    experiments["2"]["experiment"].update(other)
+    assert alike(experiments, "labelled_share") == mine
+    del experiments["1"]
+    assert not curve(experiments, tmp_path / "x.svg")
+    one, small = mine[0], scored(share=0.25, num_params=10_000, student_config="small")[1]
+    assert not sizes({"a": one, "b": small}, tmp_path / "x.svg")
+    small["experiment"]["labelled_share"] = 1.0
+    assert sizes({"a": one, "b": small}, tmp_path / "x.svg")
 
 
 def test_the_page(scored, tmp_path):

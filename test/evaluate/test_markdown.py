@@ -58,7 +58,7 @@ def test_sections_stand_in_order_and_details_are_closed(make_exp):
         "Mean UAR per seed",
         "Calibration",
         "Every teacher on every language",
-        "Held-out languages",
+        "Held-out corpora",
         "Confusion matrices",
         "Split audit",
     ]

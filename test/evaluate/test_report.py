@@ -37,6 +37,16 @@ def test_the_first_sentence_says_what_came_out(make_exp, low, high, p, expected)
     assert expected in _report(make_exp(seeds=(0,)), change)
 
 
+def test_languages_that_were_left_out_have_a_section(make_exp):
+    def change(results):
+        results["left_out"] = results["test"]
+
+    html = _report(make_exp(seeds=(0,)), change)
+    assert '<h2 id="left_out">Leave one language out</h2>' in html
+    assert '<a href="#left_out">' in html
+    assert "left_out" not in _report(make_exp(seeds=(0,)))
+
+
 def test_commands_of_the_first_trainings_are_shown_without_the_machine(make_exp):
     expdir = make_exp(seeds=(0,), systems=("ft",), teachers=False)
     log = expdir / "fold_1" / "seed_0" / "log"

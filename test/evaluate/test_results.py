@@ -185,6 +185,13 @@ def test_heldout_languages_average_over_folds_and_seeds(make_exp):
     assert TEACHERS not in heldout["rows"]
 
 
+def test_a_heldout_corpus_of_a_trained_language_is_scored(make_exp):
+    results = _score(make_exp(heldout=("fi", "de")))
+    assert list(results["heldout"]["data"]) == ["fi", "de"]
+    assert results["heldout"]["data"]["fi"] != results["test"]["data"]["fi"]
+    assert results["heldout"]["rows"]["mtkd"]["macro"] is not None
+
+
 def test_absent_class_is_left_out_and_said(make_exp):
     expdir = make_exp()
 

@@ -65,6 +65,14 @@ def test_logits_of_a_model_do_not_depend_on_the_batch(name):
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["conv", "conformer"])
+def test_half_precision(name):
+    wavs, lengths, _ = padded(8000, 6000)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        states, _ = make(name).train()(wavs, lengths)
+    assert all(layer.isfinite().all() for layer in states)
+
+
 def test_statistics_are_of_valid_frames():
     norm, mask = FrameNorm(3, momentum=1.0), torch.ones(2, 1, 5)
     mask[1, :, 2:] = 0

@@ -72,6 +72,36 @@ def make_batch(seed: int = 0, size: int = B) -> dict[str, torch.Tensor]:
     )
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kd_lambda": "much"},
+        {"temperature": "warm"},
+        {"temperature": [1.0, None]},
+        {"feature_lambda": None},
+        {"lid_lambda": [1]},
+        {"mixup": True},
+    ],
+)
+def test_words_where_numbers_should_be(options):
+    with pytest.raises(UserError, match=f"_conf: {next(iter(options))} .*: must be a number"):
+        build(**options)
+
+
+@pytest.mark.parametrize("how", ["cached", "live", "lid"])
+def test_half_precision(how):
+    options = {"live": {"live_teachers": live_teachers()}, "lid": {"lid_lambda": 0.1}}
+    model = build("lid" if how == "lid" else "cosine", **options.get(how, {}))
+    batch = make_batch()
+    if how == "live":
+        batch = {k: v for k, v in batch.items() if not k.startswith("teacher")}
+    whole = model(**batch)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = model(**batch)[0]
+    loss.backward()
+    torch.testing.assert_close(loss.float(), whole, rtol=0.05, atol=0.05)
+
+
 @pytest.mark.parametrize("kd_lambda", [0.0, 0.3, 1.0])
 def test_loss_by_hand(kd_lambda):
     model, batch = build(kd_lambda=kd_lambda, temperature=3.0, standardize=False), make_batch()

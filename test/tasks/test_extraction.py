@@ -147,7 +147,9 @@ def test_the_same_audio_under_another_name_is_known(audio, tmp_path, capsys):
 
 def test_another_checkpoint_pooling_or_precision_is_another_store(checkpoints, tmp_path):
     def key(path="wav2vec2_group", pooling="mean", bits=32):
-        return extraction.store_key("hf_wav2vec2_custom", str(checkpoints[path]), pooling, bits)
+        return extraction.store_key(
+            "hf_wav2vec2_custom", extraction.checkpoint_hash(checkpoints[path]), pooling, bits
+        )
 
     keys = {key(), key("wav2vec2_layer"), key(pooling="stats"), key(bits=16)}
     assert len(keys) == 4 and key() in keys

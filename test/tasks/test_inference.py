@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
 
 import numpy as np
@@ -9,7 +11,7 @@ import yaml
 
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.ser_model import ESPnetSERModel
-from espnet_mtkd.tasks.inference import load_model, logits_of
+from espnet_mtkd.tasks.inference import check_features, load_model, logits_of
 from espnet_mtkd.tasks.ser import SERTask
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -106,3 +108,18 @@ def test_another_checkpoint_of_the_training(teacher):
     model, _ = load_model(teacher / "config.yaml", teacher / "3epoch.pth")
     state = torch.load(teacher / "3epoch.pth")
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("stored", "own", "same"),
+    [("a", "a", True), ("a", "b", False), (None, "b", True), ("a", None, True)],
+)
+def test_features_of_another_checkpoint_are_refused(toy, teacher, tmp_path, stored, own, same):
+    info = json.loads((toy.folder / "info.json").read_text())
+    info["frontend_conf"]["checkpoint"] = stored
+    (tmp_path / "info.json").write_text(json.dumps(info))
+    model, _ = load_model(teacher)
+    model.frontend.checkpoint = own
+    context = contextlib.nullcontext() if same else pytest.raises(UserError, match="does not hear")
+    with context:
+        check_features(model, tmp_path / "feats.scp", "it")

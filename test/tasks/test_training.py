@@ -324,6 +324,23 @@ def test_a_criterion_that_nothing_reports(toy, tmp_path, option, words):
         SERTask.main(cmd=toy.argv(tmp_path / "x", "--config", str(tmp_path / "c.yaml")))
 
 
+@pytest.mark.parametrize("criteria", [["valid,loss,min"], ["valid,loss,min", "valid,uar,max"]])
+def test_what_is_used_later_is_what_was_chosen(toy, tmp_path, criteria):
+    config = yaml.safe_load(open(toy.argv(tmp_path)[1]))
+    config["best_model_criterion"] = [criterion.split(",") for criterion in criteria]
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError, match="valid,loss,min: the first must be valid,uar,max: its"):
+        SERTask.main(cmd=toy.argv(tmp_path / "x", "--config", str(tmp_path / "c.yaml")))
+
+
+def test_numbers_that_yaml_takes_for_texts(train):
+    texts, numbers = (
+        train("--optim_conf", rate, "--distill_conf", share, student=True, name=rate)
+        for rate, share in (("lr=1e-2", "kd_lambda=3e-1"), ("lr=0.01", "kd_lambda=0.3"))
+    )
+    assert (texts / "3epoch.pth").read_bytes() == (numbers / "3epoch.pth").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("file", "message"),
     [
