@@ -333,6 +333,10 @@ def test_what_is_used_later_is_what_was_chosen(toy, tmp_path, criteria):
         SERTask.main(cmd=toy.argv(tmp_path / "x", "--config", str(tmp_path / "c.yaml")))
 
 
+def test_without_a_criterion_it_is_the_uar():
+    assert SERTask.get_parser().get_default("best_model_criterion") == [("valid", "uar", "max")]
+
+
 def test_numbers_that_yaml_takes_for_texts(train):
     texts, numbers = (
         train("--optim_conf", rate, "--distill_conf", share, student=True, name=rate)

@@ -7,7 +7,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 : "${WHISPER:?set WHISPER to the folder of a Hugging Face Whisper base model}"
 seeds=${SEEDS:-"0 1 2 3 4"}
-few_seeds=${FEW_SEEDS:-"0 1 2"} # where a training takes minutes, or parts are many
+few_seeds=${FEW_SEEDS:-"0 1 2"} # where parts are many
+one_seed=${ONE_SEED:-0}         # where a training takes minutes
 
 # recipe NAME OPTIONS: one experiment
 recipe() {
@@ -67,16 +68,16 @@ languages() {
     recipe languages "${specialists[@]}" --seeds "${few_seeds}" --leave_one_language_out true \
         --systems "ft kd mtkd"
 }
-# Small students: the stem of the upstream, and encoders from nothing on filter banks.
+# Small students: the stem of the upstream, also with two views of each utterance and the speakers'
+# other emotions; and encoders from nothing on filter banks.
 students() {
+    local others=(--unlabelled "ravdess emodb emovo" --seeds "${one_seed}" --systems "ft kd mtkd")
     recipe stem_1m "${specialists[@]}" "${stem[@]}" --seeds "${seeds}" \
         --systems "ft kd mtkd mtkd_uniform"
-    recipe stem_crossfit --teacher_init multilingual --crossfit 4 "${stem[@]}" \
-        --seeds "${few_seeds}" --systems "ft kd mtkd"
+    recipe stem_views_others "${specialists[@]}" "${stem[@]}" --views 2 "${others[@]}"
     for size in 300k 1m; do
-        recipe "students_${size}" "${specialists[@]}" --seeds "${few_seeds}" \
-            --student_mode own --student_config "conf/train_conv_${size}.yaml" \
-            --systems "ft kd mtkd"
+        recipe "others_${size}" "${specialists[@]}" "${others[@]}" --student_mode own \
+            --student_config "conf/train_conv_${size}.yaml"
     done
 }
 # The paper's own setting, as far as two cores allow.
