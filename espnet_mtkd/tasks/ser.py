@@ -162,7 +162,9 @@ class SERTask(AbsTask):
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
         """Train, with ``lr=1e-3`` as the number that it means."""
-        vars(args).update(with_numbers(vars(args)))
+        # Groups of options only: ESPnet knows the types of the others, and a path stays a path.
+        groups = {key: value for key, value in vars(args).items() if isinstance(value, dict)}
+        vars(args).update(with_numbers(groups))
         super().main_worker(args)
 
     @classmethod

@@ -345,6 +345,12 @@ def test_numbers_that_yaml_takes_for_texts(train):
     assert (texts / "3epoch.pth").read_bytes() == (numbers / "3epoch.pth").read_bytes()
 
 
+def test_a_folder_may_be_called_like_a_number(toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    SERTask.main(cmd=toy.argv("1e3", "--max_epoch", "1"))
+    assert (tmp_path / "1e3" / "info.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("file", "message"),
     [
