@@ -302,15 +302,15 @@ class TrainingPlan(SetsPlan):
                 data_names.append((scp, "teacher_embeddings", "kaldi_ark"))
             argv += ["--teachers", str(cache.output / "teachers")]
         elif taught:
-            teachers = self.teachers(run, system.teachers)
-            needs += [teacher.job for teacher in teachers]
-            path = folder / "conf" / f"{name}.teachers"
-            lines = [f"{t.name} {t.language} {t.job.output}\n" for t in teachers]
             if o.crossfit:
                 raise UserError(
                     f"--crossfit: system {system.name} has live teachers, who speak for themselves "
                     "and not through copies; take teaching: cached, or another --expdir"
                 )
+            teachers = self.teachers(run, system.teachers)
+            needs += [teacher.job for teacher in teachers]
+            path = folder / "conf" / f"{name}.teachers"
+            lines = [f"{t.name} {t.language} {t.job.output}\n" for t in teachers]
             external = self._external(run, system.teachers)
             if external:
                 if mode == "frozen":

@@ -1,7 +1,7 @@
 """From files of predictions to confusion matrices per language, run and speaker.
 
 On the test sets a run is a seed: the folds' test sets are disjoint and are pooled before a metric
-is computed. Held-out languages are tested by the model of every fold, so there a run is one model.
+is computed. Held-out corpora are tested by the model of every fold, so there a run is one model.
 A left-out language (``left_out``) is tested on the test sets as well, by models trained without it.
 """
 

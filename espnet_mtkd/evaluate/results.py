@@ -285,7 +285,7 @@ def score(
         test["rows"][system]["calibration"] = measure_calibration(experiment, system)
     heldout = None
     if experiment.heldout_languages:
-        progress(f"scoring {len(experiment.models)} models on the held-out languages")
+        progress(f"scoring {len(experiment.models)} models on the held-out corpora")
         heldout = score_set(experiment, "heldout", bootstrap)
     left_out = None
     if experiment.left_out:

@@ -148,10 +148,10 @@ class Upstream(AbsFrontend):
             as the end of an encoder is.
         num_layers, hidden_size, num_params: where they are known, a frozen upstream is loaded
             only when the first waveform arrives. Training from stored features never loads it.
-        checkpoint: hash of the checkpoint's content, which features are stored with and a model
-            remembers, so that it refuses those of another; None (default): not known.
         layer_params: parameters of each layer, for an upstream that may be cut after any; None
             (default): it may not, or this is not known.
+        checkpoint: hash of the checkpoint's content, which features are stored with and a model
+            remembers, so that it refuses those of another; None (default): not known.
 
     Raises:
         UserError: the checkpoint is not what the options say.
