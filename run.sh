@@ -121,8 +121,14 @@ while [ $# -gt 0 ]; do
     shift 2
 done
 for name in stage stop_stage; do
-    [[ ${!name} =~ ^[0-9]+$ ]] || { echo "error: --${name} ${!name}: must be a number" >&2 && exit 1; }
+    if ! [[ ${!name} =~ ^([1-9]|1[0-3])$ ]]; then
+        echo "error: --${name} ${!name}: must be a number from 1 to 13" >&2 && exit 1
+    fi
 done
+if [ "${stage}" -gt "${stop_stage}" ]; then
+    echo "error: --stage ${stage} comes after --stop_stage ${stop_stage}: nothing would be run" >&2
+    exit 1
+fi
 for name in skip_data_prep skip_train skip_eval skip_packing; do
     case ${!name} in
         true | false) ;;
@@ -141,6 +147,29 @@ if ${verify}; then
     python -m espnet_mtkd.bin.verify --expdir "${expdir}"
     exit
 fi
+
+# One run at a time: the lock ends with this shell and with what it starts.
+mkdir -p "${expdir}"
+[ -w "${expdir}" ] || { echo "error: --expdir ${expdir}: may not be written to" >&2 && exit 1; }
+exec 9>"${expdir}/.lock"
+python -m espnet_mtkd.bin.lock --fd 9 --expdir "${expdir}"
+
+# A signal to this shell ends the step that it waits for as well.
+step=
+stopped() {
+    trap '' HUP INT TERM
+    [ -z "${step}" ] || { kill "${step}" && wait "${step}"; } 2>/dev/null || true
+    echo "error: stopped by a signal; the same command goes on from here" >&2
+    exit "$1"
+}
+trap 'stopped 129' HUP
+trap 'stopped 130' INT
+trap 'stopped 143' TERM
+run() {
+    "$@" &
+    step=$!
+    wait "${step}"
+}
 
 roots=()
 for corpus in ${corpora} ${heldout} ${unlabelled}; do
@@ -163,11 +192,11 @@ run_stage() {
     local began=${SECONDS}
     log "stage $1: $2"
     if [ "$1" -eq 11 ]; then
-        python -m espnet_mtkd.bin.benchmark_upstreams --benchmark_config "${benchmark_config}" \
+        run python -m espnet_mtkd.bin.benchmark_upstreams --benchmark_config "${benchmark_config}" \
             --layers="${benchmark_layers}" ${benchmark_add:+--add "${benchmark_add}"} \
             "${plan_options[@]}"
     else
-        python -m espnet_mtkd.bin.run_stage "$1" "${plan_options[@]}"
+        run python -m espnet_mtkd.bin.run_stage "$1" "${plan_options[@]}"
     fi
     log "stage $1 took $((SECONDS - began)) s; its output is in $3"
 }
@@ -218,7 +247,7 @@ if due 13 false; then
         echo "error: stage 13 needs one archive in ${expdir}/packed/; run stage 12, or name one with" \
             "--pack_system" >&2 && exit 1
     fi
-    python -m espnet_mtkd.bin.upload --archive "${archives[0]}" --repo "${upload_repo}"
+    run python -m espnet_mtkd.bin.upload --archive "${archives[0]}" --repo "${upload_repo}"
 fi
 if due 9 "${skip_eval}"; then
     printf '\n%s\n' "${expdir}/RESULTS.md:"

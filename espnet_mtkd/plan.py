@@ -7,7 +7,9 @@ specialists start from, or all of it.
 
 from __future__ import annotations
 
+import argparse
 import json
+import shlex
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,13 @@ class Plan(TrainingPlan):
     Args:
         options: of ``run.sh``, see :mod:`espnet_mtkd.bin.run_stage`.
     """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__(options)
+        packed = options.pack_system
+        known = [system.name for system in self.systems]
+        if packed and packed not in known and not packed.startswith(("ft", "teacher_")):
+            raise UserError(f"--pack_system {packed}: must be one of {', '.join(known)}")
 
     @property
     def default(self) -> str:
@@ -67,6 +76,34 @@ class Plan(TrainingPlan):
             **{name: getattr(self.o, name) for name in FACTS},
             "folds_dir": str(split),
         }
+
+    @cached_property
+    def check(self) -> Job:
+        """Stage 1: what the trainings will be told, looked at before hours go into the data."""
+        o, trainings = self.o, []
+        for system in self.systems:
+            trainings.append((o.student_config, system, "student_args"))
+        for config_file in dict.fromkeys((self.teacher_base, self.language_config)):
+            trainings.append((config_file, None, "teacher_args"))
+        argv = ["--upstream", o.upstream]
+        if self.upstream_path is not None:
+            argv += ["--upstream_path", self.upstream_path]
+        for config_file, system, option in trainings:
+            training = {
+                "config_file": config_file,
+                "system": system and system.name,
+                "taught": system is not None and system.teachers != "none",
+                "config": self.config(config_file, system),
+                "option": option,
+                "args": shlex.split(getattr(o, option)),
+            }
+            argv += ["--training", json.dumps(training)]
+        if not o.cuda_cmd:
+            argv += ["--ngpu", str(o.ngpu)]
+        output = self.expdir / "options"
+        return self._job(
+            "check_options", output, 1, [*argv, "--output", str(output)], (), "training"
+        )
 
     @cached_property
     def predictions(self) -> list[Job]:
@@ -165,7 +202,7 @@ class Plan(TrainingPlan):
     def stage(self, number: int) -> list[Job]:
         """Return the jobs of a stage."""
         makers = {
-            1: lambda: list(self.data.values()),
+            1: lambda: [self.check, *self.data.values()],
             2: lambda: [*self.audio.values(), *self.views.values()],
             3: self._folds,
             4: lambda: self.features,

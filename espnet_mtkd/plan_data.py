@@ -84,6 +84,8 @@ class DataPlan:
                 "--teacher_ensemble soup needs --teacher_init multilingual: only models that "
                 "started from the same one can be averaged"
             )
+        if options.crossfit == 1 or options.crossfit < 0:
+            raise UserError(f"--crossfit {options.crossfit}: must be 2 or more, or 0 for none")
         if options.crossfit and options.leave_one_language_out == "true":
             raise UserError(
                 "--crossfit with --leave_one_language_out: make two experiments of it (--expdir)"
@@ -103,6 +105,8 @@ class DataPlan:
         for name, least in (("ngpu", 0), ("num_nodes", 1), ("shards", 1)):
             if getattr(options, name) < least:
                 raise UserError(f"--{name} {getattr(options, name)}: must be {least} or more")
+        labels = options.labels
+        self.labels = find_file(labels if "/" in labels else f"conf/labels/{labels}.yaml")
         if options.views < 0:
             raise UserError(f"--views {options.views}: must be 0 or more")
         if options.upstream_path:
@@ -188,16 +192,15 @@ class DataPlan:
         tag = "_".join([*self.corpora, Path(o.labels).stem, f"{o.protocol}{self.num_folds}"])
         if self.heldout:
             tag += "_without_" + "_".join(self.heldout)
-        labels = find_file(o.labels if "/" in o.labels else f"conf/labels/{o.labels}.yaml")
         jobs = self.audio
         argv = ["--in", *(str(jobs[c].output) for c in (*self.corpora, *self.heldout))]
-        argv += ["--labels", str(labels), "--protocol", o.protocol]
+        argv += ["--labels", str(self.labels), "--protocol", o.protocol]
         argv += ["--num_folds", str(o.num_folds), "--seed", str(o.fold_seed)]
         if self.heldout:
             argv += ["--heldout", *self.heldout]
         if o.keep_together == "true":
             argv.append("--keep_together")
-        inputs = [labels]
+        inputs = [self.labels]
         if o.protocol == "emobox":
             argv += ["--emobox_root", o.emobox_root]
             inputs.append(Path(o.emobox_root))

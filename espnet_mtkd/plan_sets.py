@@ -74,8 +74,6 @@ class SetsPlan(DataPlan):
         """Stage 3: the folds without a part of the speakers each, for cross-fitted teachers."""
         if self.o.crossfit == 0:
             return []
-        if self.o.crossfit < 2:
-            raise UserError(f"--crossfit {self.o.crossfit}: must be 2 or more, or 0 for none")
         number = self.o.crossfit
         return [
             self._leave_out(f"part{k}of{number}", ["--part", f"{k}/{number}"])

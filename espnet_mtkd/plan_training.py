@@ -40,6 +40,10 @@ class TrainingPlan(SetsPlan):
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
         self.external = self._read_external()
+        if options.teacher_init not in ("scratch", "multilingual"):
+            raise UserError(
+                f"--teacher_init {options.teacher_init}: must be scratch or multilingual"
+            )
         # Each is needed by many, and needs others in turn.
         self.foundations = functools.cache(self.foundations)
         self.logits = functools.cache(self.logits)
@@ -56,22 +60,51 @@ class TrainingPlan(SetsPlan):
     def teacher_base(self) -> str:
         """Config of a teacher that starts from nothing."""
         o = self.o
-        if o.teacher_init not in ("scratch", "multilingual"):
-            raise UserError(f"--teacher_init {o.teacher_init}: must be scratch or multilingual")
         if o.student_mode:
             return (o.teacher_init == "scratch" and o.teacher_config) or FROM_SCRATCH
         return o.student_config
 
-    def foundations(self, run: Run) -> dict[str, Job]:
-        """Return what students of a run stand on: its teachers by name."""
+    @cached_property
+    def language_config(self) -> str:
+        """Config of a teacher of one language."""
         o = self.o
-        specialists = o.teacher_init == "multilingual"
-        if specialists and not o.teacher_config and self.teacher_base != FROM_SCRATCH:
+        if o.teacher_config or o.teacher_init == "scratch":
+            return o.teacher_config or self.teacher_base
+        if self.teacher_base != FROM_SCRATCH:
             raise UserError(
                 f"--teacher_init multilingual with --student_config {o.student_config} needs "
                 "--teacher_config: the same head and pooling, smaller steps, as "
                 f"{SPECIALIST} for {FROM_SCRATCH}"
             )
+        return SPECIALIST
+
+    def mode(self, system: System | None) -> str:
+        """Return how a student, or else a teacher, uses the upstream."""
+        return (system and self.o.student_mode) or self.o.upstream_mode
+
+    def config(self, config_file: str, system: System | None) -> dict[str, Any]:
+        """Return the config of a training, with the options of a system.
+
+        A system's ``x_conf`` adds to that of the file, unless the system chooses another ``x``.
+        """
+        config = read_yaml(find_file(config_file))
+        options = system.options if system else {}
+        merged = {**config, **options}
+        for key, value in options.items():
+            same_class = key.removesuffix("_conf") not in options
+            if key.endswith("_conf") and same_class and isinstance(config.get(key), dict):
+                merged[key] = {**config[key], **value}
+        if (self.mode(system) == "own") != ("frontend" in merged):
+            raise UserError(
+                f"{config_file}: --student_mode own goes with an encoder of the config's own, its "
+                "option frontend (conf/train_conv_1m.yaml has one), other modes with none"
+            )
+        return merged
+
+    def foundations(self, run: Run) -> dict[str, Job]:
+        """Return what students of a run stand on: its teachers by name."""
+        o = self.o
+        specialists = o.teacher_init == "multilingual"
         ft = System.read("ft")
         if ft.teachers != "none":
             raise UserError(
@@ -262,18 +295,11 @@ class TrainingPlan(SetsPlan):
         """Return the training of a system, or else of a teacher, of one ``language`` or of all."""
         o, folder = self.o, self._folder(run)
         taught = system is not None and system.teachers != "none"
-        mode = (system and o.student_mode) or o.upstream_mode
+        mode = self.mode(system)
         train = self._train_set(run, taught, language)
         dev = run.sets / (f"dev_{language}" if language else "dev")
         config_file = o.student_config if system else self.teacher_base
-        if language:
-            config_file = o.teacher_config or (SPECIALIST if init else self.teacher_base)
-        config = _merged(read_yaml(find_file(config_file)), system.options if system else {})
-        if (mode == "own") != ("frontend" in config):
-            raise UserError(
-                f"{config_file}: --student_mode own goes with an encoder of the config's own, its "
-                "option frontend (conf/train_conv_1m.yaml has one), other modes with none"
-            )
+        config = self.config(self.language_config if language else config_file, system)
         cached = taught and system.teaching == "cached"
         cache = self.logits(run, system.teachers) if cached else None
         if cache is not None:
@@ -394,16 +420,3 @@ def _write_if_new(path: Path, text: str) -> None:
     """Write a config; the time of an unchanged one stays."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
-
-
-def _merged(config: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Return a training's config with the options of a system.
-
-    A system's ``x_conf`` adds to that of the config, unless the system chooses another ``x``.
-    """
-    merged = {**config, **options}
-    for key, value in options.items():
-        same_class = key.removesuffix("_conf") not in options
-        if key.endswith("_conf") and same_class and isinstance(config.get(key), dict):
-            merged[key] = {**config[key], **value}
-    return merged

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from argparse import Namespace
 from pathlib import Path
 
@@ -57,7 +59,8 @@ def by_name(plan: Plan, fold: str = "1", seed: int = 0):
 
 def test_the_default_experiment():
     plan = make_plan()
-    assert names(plan.stage(1)) == names(plan.stage(2)) == ["mini_ser"]
+    assert names(plan.stage(1)) == ["options", "mini_ser"]
+    assert names(plan.stage(2)) == ["mini_ser"]
     assert names(plan.stage(3)) == ["mini_ser_four_si3"]
     assert names(plan.stage(4)) == ["mini_ser", "mini_ser_four_si3"]
     # Three teachers, and ft, which teaches kd; two folds.
@@ -503,7 +506,7 @@ def test_held_out_corpora(tmp_path):
     (tmp_path / "EmoDB").mkdir()
     (tmp_path / "EmoDB" / "file").write_text("x")
     plan = make_plan(heldout="emodb", corpus_root=[f"EMODB={tmp_path}/EmoDB"], folds="1")
-    assert names(plan.stage(1)) == ["mini_ser", "emodb"]
+    assert names(plan.stage(1)) == ["options", "mini_ser", "emodb"]
     assert plan.split.output.name == "mini_ser_four_si3_without_emodb"
     assert value(plan.split, "--heldout") == "emodb"
     assert names(plan.stage(4))[:2] == ["mini_ser", "emodb"]
@@ -528,8 +531,29 @@ def test_a_real_corpus_reads_its_folder(tmp_path):
 def test_package():
     assert make_plan(systems="ft kd").package.output.name == "kd.zip"
     assert make_plan(pack_system="teacher_fi").package.output.name == "teacher_fi.zip"
-    with pytest.raises(UserError, match="--pack_system mtkd_x: must be one of ft, teacher_en"):
-        _ = make_plan(pack_system="mtkd_x").package
+    with pytest.raises(UserError, match="--pack_system teacher_x: must be one of ft, teacher_en"):
+        _ = make_plan(pack_system="teacher_x").package
+    with pytest.raises(UserError, match="--pack_system mtkd_x: must be one of ft, kd"):
+        make_plan(languages="", pack_system="mtkd_x")  # before there are data
+
+
+def test_options_of_trainings_are_checked_before_there_are_data():
+    plan = make_plan(languages="", teacher_init="multilingual", student_args="--max_epoch 2")
+    job = plan.stage(1)[0]
+    assert job.output.name == "options" and not job.needs
+    trainings = [json.loads(a) for flag, a in itertools.pairwise(job.argv) if flag == "--training"]
+    assert [(t["system"], t["taught"], t["config_file"], t["args"]) for t in trainings] == [
+        ("ft", False, "conf/train_frozen.yaml", ["--max_epoch", "2"]),
+        *(
+            (name, True, "conf/train_frozen.yaml", ["--max_epoch", "2"])
+            for name in ("kd", "mtkd_uniform", "mtkd_cosine_batch", "mtkd")
+        ),
+        (None, False, "conf/train_frozen.yaml", []),
+        (None, False, "conf/train_specialist.yaml", []),
+    ]
+    assert trainings[2]["config"]["weighting"] == "uniform"
+    assert "--ngpu" in job.argv
+    assert "--ngpu" not in make_plan(cuda_cmd="slurm.pl").check.argv  # its GPUs are elsewhere
 
 
 # ---- mistakes --------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ The options of data, folds and seeds are those of run.sh. A folder that is not n
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import shlex
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from espnet_mtkd.benchmark import Benchmark, find_config, read_config
 from espnet_mtkd.bin.run_stage import OPTIONS
+from espnet_mtkd.data.files import lock
 from espnet_mtkd.errors import UserError, cli
 from espnet_mtkd.jobs import run_jobs
 from espnet_mtkd.models.upstream import check_upstream
@@ -73,13 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             check_upstream(candidate.name, candidate.path or None)
         except UserError as error:
             raise UserError(f"{config}: upstream {candidate.label}: {error}") from None
-    folder = Path(args.expdir) / "benchmark"
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:  # dies with its process
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"--expdir {args.expdir}: another benchmark is at work there") from None
+    refusal = f"--expdir {args.expdir}: another benchmark is at work there"
+    with lock(Path(args.expdir) / "benchmark" / ".lock", refusal):
         start = time.monotonic()
         benchmark = Benchmark(args, probe, candidates)
         made = run_jobs(benchmark.data, args.nj)

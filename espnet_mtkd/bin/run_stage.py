@@ -1,13 +1,15 @@
-"""Run one stage of the recipe: make what is missing or out of date. ``run.sh`` calls it."""
+"""Run one stage of the recipe: make what is missing or out of date.
+
+``run.sh`` calls it, and sees to it that one run at a time is at work in an experiment's folder.
+"""
 
 from __future__ import annotations
 
 import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from espnet_mtkd.data.files import lock, refused_by_system
+from espnet_mtkd.data.files import refused_by_system
 from espnet_mtkd.errors import UserError, cli
 from espnet_mtkd.jobs import run_jobs
 from espnet_mtkd.plan import Plan
@@ -69,6 +71,7 @@ OPTIONS = {
 def get_parser() -> argparse.ArgumentParser:
     """Return the parser; ``run.sh --help`` says what the options mean."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.error = _refuse  # its usage is not what the user has typed
     parser.add_argument("stage", type=int)
     for name, default in OPTIONS.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
@@ -76,18 +79,19 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _refuse(message: str) -> None:
+    raise UserError(message.removeprefix("argument "))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the stage, one run at a time in an experiment's folder."""
+    """Run the stage."""
     args = get_parser().parse_args(argv)
     if args.pooling not in ("mean", "stats"):
         raise UserError(f"--pooling {args.pooling}: must be mean or stats")
-    expdir = Path(args.expdir)
     start = time.monotonic()
     try:
-        with lock(expdir / ".lock", f"--expdir {expdir}: another run is at work there"):
-            plan = Plan(args)
-            jobs = plan.stage(args.stage)
-            made = run_jobs(jobs, args.nj)
+        jobs = Plan(args).stage(args.stage)
+        made = run_jobs(jobs, args.nj)
     except OSError as error:  # no room, no permission: the program is not at fault
         refusal = refused_by_system(error)
         if refusal is None:

@@ -135,8 +135,14 @@ def replace_set(folder: Path, data: DataDir) -> None:
     data.write(folder)
 
 
-def change(fold: Path, share: float, seed: int, unlabelled: DataDir | None, views: DataDir) -> str:
-    """Change the training sets of a fold; return a row of the audit about it."""
+def change(
+    fold: Path, share: float, seed: int, unlabelled: DataDir | None, views: DataDir
+) -> tuple[str, set[str]]:
+    """Change the training sets of a fold.
+
+    Returns:
+        A row of the audit about it, and the corpora that unlabelled utterances are of.
+    """
     train = DataDir.load(fold / "train")
     more = DataDir() if unlabelled is None else beside(fold, train, unlabelled)
     kept: Collection[str] = keep_labels(train, share, seed) if share < 1 else set(train.wav_scp)
@@ -151,7 +157,8 @@ def change(fold: Path, share: float, seed: int, unlabelled: DataDir | None, view
         replace_set(folder, add_views(part, views) if views else part)
     numbers = (len(kept), len(train) - len(kept), len(more))
     each = len(views) // len({view.rpartition(VIEW_MARK)[0] for view in views.wav_scp} or {""})
-    return f"| {fold.name} | " + " | ".join(map(str, (*numbers, each))) + " |\n"
+    row = f"| {fold.name} | " + " | ".join(map(str, (*numbers, each))) + " |\n"
+    return row, set(more.utt2corpus.values())
 
 
 AUDIT = """
@@ -176,9 +183,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     views = combine({folder: DataDir.load(folder) for folder in args.views})
     views.utt2source, views.utt2fingerprint = {}, {}
     shutil.copytree(args.folds_dir, args.output_dir, dirs_exist_ok=True)
-    rows = []
+    rows, silent = [], set(unlabelled.utt2corpus.values() if unlabelled else ())
     for fold in sorted(args.output_dir.glob("fold_*"), key=lambda path: int(path.name[5:])):
-        rows.append(change(fold, args.share, args.seed, unlabelled, views))
+        row, heard = change(fold, args.share, args.seed, unlabelled, views)
+        rows.append(row)
+        silent -= heard
+    for corpus in sorted(silent):
+        raise UserError(
+            f"--unlabelled {corpus}: adds nothing: of a corpus that is trained on only what its "
+            "speakers say in other emotions is heard beside it, and there is none"
+        )
     audit = args.output_dir / "audit.md"
     if audit.is_file():
         write_text(audit, audit.read_text(encoding="utf-8") + AUDIT + "".join(rows))

@@ -83,11 +83,23 @@ def lock(path: str | Path, refusal: str) -> IO[str]:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = open(path, "w", encoding="utf-8")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock_open(file.fileno(), refusal)
+    except UserError:
         file.close()
-        raise UserError(refusal) from None
+        raise
     return file
+
+
+def lock_open(fd: int, refusal: str) -> None:
+    """Lock an open file for all who have it open by this descriptor or a copy of it.
+
+    Raises:
+        UserError: with ``refusal``, when it is locked by another.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(refusal) from None
 
 
 def refused_by_system(error: OSError) -> UserError | None:

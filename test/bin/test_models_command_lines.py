@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import shutil
 import subprocess
@@ -532,15 +531,6 @@ def test_the_command_line_shows_one_line(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "error: --folds 9: there are folds 1 to 4\n"
-
-
-def test_one_run_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("exp").mkdir()
-    with open("exp/.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="--expdir exp: another run is at work there"):
-            run_stage.main(["1"])
 
 
 def test_a_stage_before_its_turn(tmp_path, monkeypatch):

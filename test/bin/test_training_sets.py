@@ -212,6 +212,13 @@ def test_of_a_corpus_of_the_folds_come_other_emotions_of_training_speakers(folds
     assert other[0].wav_scp == other[1].wav_scp
 
 
+def test_a_corpus_that_adds_nothing_is_refused(folds, tmp_path):
+    corpus = tmp_path / "de"
+    DataDir.load(folds / "fold_1" / "train_de").write(corpus)
+    with pytest.raises(UserError, match="--unlabelled toyde: adds nothing: "):
+        hide(folds, tmp_path / "out", 1.0, "--unlabelled", str(corpus))
+
+
 def test_unlabelled_speech_that_is_tested_on_is_refused(folds, tmp_path):
     tested = DataDir.load(folds / "fold_2/test").utterances[0]
     corpus = unlabelled_corpus(tmp_path / "tr", clash=tested)

@@ -1,8 +1,10 @@
 """The whole recipe on a tiny version of the embedded corpus: what a user types, what they get."""
 
 import csv
+import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from espnet_mtkd.data.datadir import read_map
+from espnet_mtkd.data.files import lock
 from espnet_mtkd.data.labels import HIDDEN
 
 ROOT = Path(__file__).parents[2]
@@ -128,13 +131,25 @@ def test_a_killed_training_is_not_taken_for_done(finished):
     ("options", "message"),
     [
         (("--sytems", "ft"), "unknown option --sytems"),
-        (("--stage", "two"), "--stage two: must be a number"),
+        (("--stage", "two"), "--stage two: must be a number from 1 to 13"),
+        (("--stage", "0"), "--stage 0: must be a number from 1 to 13"),
+        (("--stage", "14"), "--stage 14: must be a number from 1 to 13"),
+        (("--stage", "9"), "--stage 9 comes after --stop_stage 7: nothing would be run"),
         (("--skip_train", "maybe"), "must be true or false"),
         (("--corpora", "nowhere"), "corpus nowhere: no local/nowhere.py"),
         (("--corpora", "emodb"), "EMODB='' is no folder; set EMODB in db.sh"),
         (("--labels", "five"), "conf/labels/five.yaml: no such file"),
         (("--systems", "ft magic", "--stage", "7"), "--systems magic: must be some of"),
         (("--folds", "9"), "--folds 9: there are folds 1 to 4"),
+        # What is of later stages is said in the first.
+        (("--labelled_share", "half"), "--labelled_share: invalid float value: 'half'"),
+        (("--teacher_init", "magic"), "--teacher_init magic: must be scratch or multilingual"),
+        (("--crossfit", "1"), "--crossfit 1: must be 2 or more, or 0 for none"),
+        (("--pack_system", "magic"), "--pack_system magic: must be one of ft, kd"),
+        (("--student_config", "conf/x.yaml"), "conf/x.yaml: no such file"),
+        (("--student_args", "--max_epoh 3"), "'--max_epoh 3': unrecognized arguments: --max_epoh"),
+        (("--upstream", "wav2vec9"), "--upstream wav2vec9: S3PRL has no such upstream"),
+        (("--ngpu", "99"), "--ngpu 99: torch finds "),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, options, message):
@@ -153,6 +168,41 @@ def test_mistakes_are_one_line(tmp_path, options, message):
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert message in errors[0]
+
+
+def test_a_second_run_in_the_folder_is_refused(tmp_path):
+    with lock(tmp_path / "exp" / ".lock", "free"):
+        done = run(tmp_path, *TINY)
+    assert done.returncode == 1
+    assert done.stderr == "error: --expdir exp: another run is at work there\n"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_stage_too(tmp_path, sent):
+    process = subprocess.Popen(
+        [str(ROOT / "run.sh"), *TINY],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        # A shell cannot trap what its parent ignores.
+        preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),
+    )
+    for line in process.stdout:
+        if "[1/" in line:  # the first job has ended: the stage is at work
+            break
+    if sent == signal.SIGINT:  # Ctrl-C goes to all in the foreground
+        os.killpg(process.pid, sent)
+    else:
+        process.send_signal(sent)
+    _, said = process.communicate()
+    assert process.returncode == 128 + sent
+    assert said == "error: stopped by a signal; the same command goes on from here\n"
+    with open(tmp_path / "exp" / ".lock") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # waits for whoever is left
+    assert not (tmp_path / "dump").exists()
 
 
 def test_help_lists_stages_and_options(tmp_path):

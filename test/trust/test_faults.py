@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from espnet_mtkd.bin import run_stage
 from espnet_mtkd.data.files import lock
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import Job, run_jobs
@@ -109,12 +108,6 @@ def test_out_of_memory_is_said_and_the_job_runs_again(tmp_path, monkeypatch):
         sys.modules.pop("job_module_hungry", None)
     assert not output.exists()
     assert run_jobs([job], nj=1) == 1
-
-
-def test_a_second_run_in_a_folder_is_refused(tmp_path):
-    with lock(tmp_path / ".lock", "free"):
-        with pytest.raises(UserError, match=f"^--expdir {tmp_path}: another run is at work there$"):
-            run_stage.main(["1", "--expdir", str(tmp_path)])
 
 
 def test_two_experiments_never_make_the_same_data_at_once(tmp_path):

@@ -102,6 +102,13 @@ def test_int8_is_near_and_smaller(exported):
     assert "MatMulInteger" in kinds or "DynamicQuantizeLinear" in kinds
 
 
+def test_int8_leaves_the_filter_banks_as_they_are(exported):
+    # Powers of a spectrum lie ten thousandfold apart: in 8 bits most of them are 0.
+    plain, small = exported("fbank"), exported("fbank", "--int8")
+    a, b = OnnxBackend(plain)(speech(8, 16000))[0], OnnxBackend(small)(speech(8, 16000))[0]
+    assert 0 < np.abs(a - b).max() < 0.1 * np.abs(a).max()
+
+
 def test_prediction_does_without_torch(exported, recordings):
     path, wav = exported("fbank"), recordings["a.wav"]
     code = (
