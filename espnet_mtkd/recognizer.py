@@ -216,7 +216,7 @@ class EmotionRecognizer:
             rate: sampling rate of samples, Hz; default 16000.
 
         Raises:
-            UserError: it is not readable, not finite, or shorter than 0.1 s.
+            UserError: it is not readable, not finite, digital silence, or shorter than 0.1 s.
         """
         (outcome,) = self.predict([speech], rate=rate)
         if isinstance(outcome, UserError):
@@ -272,7 +272,12 @@ class EmotionRecognizer:
             blocks, name = resampled([speech.astype(np.float32)], rate), "samples"
         else:
             blocks, name = read_blocks(speech), str(speech)
-        yield from windows(blocks, self.window, self.hop, name)
+        heard = False
+        for start, samples in windows(blocks, self.window, self.hop, name):
+            heard = heard or np.ptp(samples) > 0
+            yield start, samples
+        if not heard:
+            raise UserError(f"{name}: silent: all samples are the same")
 
     def _run(self, pool: list[tuple[_Recording, int, int, np.ndarray]], batch_size: int) -> None:
         """Give every window of the pool to its recording; equal lengths share a batch."""

@@ -110,11 +110,14 @@ def digest(path: Path) -> str:
         if file.suffix == ".pyc":
             continue
         sha.update(os.fsencode(file.relative_to(path)))
-        status = file.stat()
-        if by_content and status.st_size < LARGE:
-            sha.update(file.read_bytes())
-        else:
-            sha.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+        try:
+            status = file.stat()
+            if by_content and status.st_size < LARGE:
+                sha.update(file.read_bytes())
+            else:
+                sha.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+        except FileNotFoundError:
+            raise UserError(f"{file}: has gone while {path} was looked through") from None
     return sha.hexdigest()
 
 
@@ -194,8 +197,21 @@ def _verify_one(stamp: Stamp) -> tuple[int, list[str]]:
     for need, key in state["needs"].items():
         if Stamp(Path(need)).read().get("key") != key:
             complaints.append(f"{need}: made anew since {output} was made from it")
-    if not stamp.listing.is_file() or file_hash(stamp.listing) != state["outputs"]:
-        return 0, [*complaints, f"{stamp.listing}: missing or altered"]
+    compared, altered = _compare(stamp)
+    return compared, complaints + altered
+
+
+def altered(output: Path, stage: int) -> list[str]:
+    """Return a line for each file of a stage, under an output, that is not as it was made."""
+    stamps = [stamp for stamp in _with_needs([Stamp(output)]) if stamp.read().get("stage") == stage]
+    return [line for stamp in stamps for line in _compare(stamp)[1]]
+
+
+def _compare(stamp: Stamp) -> tuple[int, list[str]]:
+    """Compare the files of an output with the hashes; return how many, and what is wrong."""
+    output, complaints = stamp.output, []
+    if not stamp.listing.is_file() or file_hash(stamp.listing) != stamp.read().get("outputs"):
+        return 0, [f"{stamp.listing}: missing or altered"]
     listed = set()
     with open(stamp.listing, "rb") as listing:
         for line in listing:

@@ -116,6 +116,8 @@ def test_a_model_without_a_finite_answer(recordings):
         (np.zeros((16000, 2)), 16000, "must be a vector of floats"),
         (np.zeros(16000, dtype=np.int16), 16000, "must be a vector of floats"),
         (np.zeros(0), 16000, "samples: 0 s of sound; at least 0.1 s"),
+        (np.zeros(80000), 16000, "^samples: silent: all samples are the same$"),
+        (np.zeros(80000), 44100, "^samples: silent: all samples are the same$"),
         (np.full(16000, np.nan), 16000, "NaN or infinite"),
         (np.zeros(16000), 0, "samples at 0 Hz: the rate must be above 0"),
         (np.zeros(16000), -1, "the rate must be above 0"),
@@ -219,7 +221,7 @@ def test_probabilities_are_calibrated_logits(trained, recordings):
     [
         (dict(backend="tpu"), "--backend tpu: must be one of torch, onnx"),
         (dict(backend="onnx"), "ft.zip is no .onnx file; make one with mtkd export --model"),
-        (dict(device="abacus"), "ft.zip: RuntimeError: .*abacus"),
+        (dict(device="abacus"), "^--device abacus: RuntimeError: .*abacus"),
     ],
 )
 def test_backends_and_devices(trained, options, message):

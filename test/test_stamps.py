@@ -13,7 +13,7 @@ from espnet_mtkd import stamps
 from espnet_mtkd.bin.verify import main
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import Job, run_jobs
-from espnet_mtkd.stamps import Stamp, costs, verify
+from espnet_mtkd.stamps import Stamp, altered, costs, digest, verify
 
 SCRIPT = """
 import sys
@@ -84,6 +84,25 @@ def test_what_was_altered_is_named(made, file, change, message):
     path.unlink() if change is None else path.write_text(change)
     where = f"{path}: {message.format(data=made.folder / 'data' / 'toy')}"
     assert verify(made.exp)[1] == [where]
+
+
+def test_the_files_of_one_stage_are_compared_alone(made):
+    wav_scp = made.folder / "data" / "toy" / "wav.scp"
+    results = made.exp / "RESULTS.md"
+    (made.folder / "source").write_text("y")  # what they were made from is not asked
+    assert altered(results, stage=1) == []
+    wav_scp.write_text("x")
+    assert altered(results, stage=1) == [f"{wav_scp}: altered"]
+    assert altered(results, stage=2) == []
+    assert altered(made.exp / "nothing", stage=1) == []
+
+
+def test_a_file_that_goes_while_its_folder_is_hashed(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("a")
+    monkeypatch.setattr(Path, "rglob", lambda folder, pattern: [folder / "a", folder / "gone"])
+    monkeypatch.setattr(Path, "is_file", lambda path: path != tmp_path)
+    with pytest.raises(UserError, match=f"^{tmp_path}/gone: has gone while {tmp_path} was"):
+        digest(tmp_path)
 
 
 def test_altered_code_is_named_for_all_that_it_made(made):

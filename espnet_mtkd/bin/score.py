@@ -13,7 +13,7 @@ from espnet_mtkd.evaluate.environment import environment
 from espnet_mtkd.evaluate.experiment import read_experiment
 from espnet_mtkd.evaluate.markdown import main_table, render
 from espnet_mtkd.evaluate.results import Bootstrap, score
-from espnet_mtkd.stamps import costs
+from espnet_mtkd.stamps import altered, costs
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -52,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         facts = {**args.experiment, "command": args.command, "environment": environment()}
         write_text(expdir / "experiment.json", json.dumps(facts, indent=1) + "\n")
     experiment = read_experiment(expdir)
+    for complaint in altered(expdir / "RESULTS.md", stage=3):
+        raise UserError(
+            f"{complaint}, so the audit of stage 3 says nothing about these folds; remove their "
+            "folder and run from --stage 3 again"
+        )
     bootstrap = Bootstrap(args.num_resamples, args.bootstrap_seed, args.level)
     results = score(experiment, bootstrap, progress=lambda text: print(text, flush=True))
     results["costs"] = costs(expdir / "RESULTS.md")

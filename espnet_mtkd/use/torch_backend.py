@@ -68,6 +68,10 @@ class TorchBackend:
         self.temperature = files.temperature
         try:
             self.device = torch.device(device)
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"--device {device}: {_first_line(error)}") from None
+        try:
             with no_pickle():
                 self.network = load_network(files).to(self.device)
         except (*BROKEN, OSError) as error:

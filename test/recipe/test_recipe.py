@@ -116,6 +116,20 @@ def test_again_does_nothing_and_a_changed_option_only_what_depends_on_it(finishe
     assert "teacher_en" not in changed.stdout  # still good
 
 
+def test_folds_changed_by_hand_are_not_scored(finished):
+    folder, _ = finished
+    changed = next((folder / "dump" / "folds").glob("*/fold_1/test/utt2emotion"))
+    content = changed.read_text()
+    try:
+        changed.write_text(content.replace("anger", "sadness", 1))
+        done = run(folder, *TINY, "--systems", "ft mtkd", "--stage", "9", "--stop_stage", "9")
+    finally:
+        changed.write_text(content)
+    assert done.returncode == 1
+    name = changed.relative_to(folder)
+    assert f"error: {name}: altered, so the audit of stage 3 says nothing" in done.stderr
+
+
 def test_a_killed_training_is_not_taken_for_done(finished):
     folder, _ = finished
     stamp = folder / "exp" / "fold_1" / "seed_0" / ".stamps" / "kd.json"
