@@ -30,7 +30,7 @@ EMOTIONS = {"rage": "anger", "joy": "happiness", "plain": "neutral", "grief": "s
 
 def utterances(root: Path) -> Iterator[Utterance]:
     """Yield every recording."""
-    for path in find_audio(root, "*/*"):  # .wav and .flac, sorted
+    for path in find_audio(root, "*/*"):  # audio files, sorted
         match = re.fullmatch(r"([a-z]+)_(\d+)", path.stem)
         if not match or match[1] not in EMOTIONS:  # never skip what you do not know
             raise UserError(f"{path}: not a name of this corpus, CODE_NUMBER (joy_01)")

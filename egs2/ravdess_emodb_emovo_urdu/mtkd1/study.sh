@@ -71,13 +71,15 @@ languages() {
 # Small students: the stem of the upstream, also with two views of each utterance and the speakers'
 # other emotions; and encoders from nothing on filter banks.
 students() {
-    local others=(--unlabelled "ravdess emodb emovo" --seeds "${one_seed}" --systems "ft kd mtkd")
+    local others=(--unlabelled "ravdess emodb emovo" --seeds "${one_seed}")
     recipe stem_1m "${specialists[@]}" "${stem[@]}" --seeds "${seeds}" \
         --systems "ft kd mtkd mtkd_uniform"
-    recipe stem_views_others "${specialists[@]}" "${stem[@]}" --views 2 "${others[@]}"
+    recipe stem_views_others "${specialists[@]}" "${stem[@]}" --views 2 "${others[@]}" \
+        --systems "ft kd mtkd"
     for size in 300k 1m; do
-        recipe "others_${size}" "${specialists[@]}" "${others[@]}" --student_mode own \
-            --student_config "conf/train_conv_${size}.yaml"
+        recipe "others_${size}" --teacher_init multilingual "${others[@]}" --student_mode own \
+            --student_config "conf/train_conv_${size}.yaml" \
+            --systems "ft kd mtkd kd_features mtkd_features"
     done
 }
 # The paper's own setting, as far as two cores allow.
