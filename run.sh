@@ -169,6 +169,7 @@ run() {
     "$@" &
     step=$!
     wait "${step}"
+    step=
 }
 
 roots=()
