@@ -108,7 +108,7 @@ class Plan(TrainingPlan):
     @cached_property
     def predictions(self) -> list[Job]:
         """Stage 8: the logits of every model for dev, test and held-out utterances."""
-        jobs = []
+        jobs, students = [], {system.name: system for system in self.systems}
         for run, models in self.models.items():
             sides = {side: run.sets / side for side in ("dev", "test")}
             if self.heldout:
@@ -119,8 +119,7 @@ class Plan(TrainingPlan):
                 own = {f"teacher_{language}" for language in self.languages}
                 models = {name: job for name, job in models.items() if name not in own}
             for name, model in models.items():
-                student = name in {system.name for system in self.systems}
-                mode = (student and self.o.student_mode) or self.o.upstream_mode
+                mode = self.mode(students.get(name))
                 for side, data_set in sides.items():
                     output = model.output / f"{side}.tsv"
                     argv = ["--model_dir", str(model.output), "--data_dir", str(data_set)]

@@ -197,8 +197,8 @@ def _verify_one(stamp: Stamp) -> tuple[int, list[str]]:
     for need, key in state["needs"].items():
         if Stamp(Path(need)).read().get("key") != key:
             complaints.append(f"{need}: made anew since {output} was made from it")
-    compared, altered = _compare(stamp)
-    return compared, complaints + altered
+    compared, differences = _compare(stamp)
+    return compared, complaints + differences
 
 
 def altered(output: Path, stage: int) -> list[str]:
