@@ -3,6 +3,8 @@
 A job makes one output, a folder or a file. Its key is a hash of its command line, its input files,
 the code that makes it and the keys of the jobs that it needs. The key is stored beside the output
 when the job has ended well (:mod:`espnet_mtkd.stamps`); a job whose stored key is the same is done.
+So is one whose needs were made anew and came out the same, as when a corpus was only copied ("early
+cutoff", Mokhov et al. 2018, Build Systems a la Carte, https://doi.org/10.1145/3236774).
 """
 
 from __future__ import annotations
@@ -92,6 +94,11 @@ class Job:
         facts = [v if k == "command" else list(v.values()) for k, v in self.facts.items()]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
+    @cached_property
+    def read(self) -> dict[str, str]:
+        """Hashes of what the needed jobs have made; to be asked for when they have ended."""
+        return {str(job.output): job.stamp.read().get("outputs", "") for job in self.needs}
+
     @property
     def stamp(self) -> Stamp:
         """Where the key of the finished (or, with ``started``, the begun) job is kept."""
@@ -120,6 +127,17 @@ class Job:
         """Whether the output is there and was made from what is there now."""
         return self.state() == "done" and self.made_all()
 
+    def adopt(self) -> bool:
+        """Keep what was made, or begun, of the same content; return whether the job is done then.
+
+        Nothing but the keys of the needed jobs may differ, whose outputs have to be what they were.
+        """
+        stored, facts = self.stamp.read(), json.loads(json.dumps(self.facts))
+        same = all(stored.get(name) == facts[name] for name in facts if name != "needs")
+        if same and stored.get("read") == self.read and all(self.read.values()):
+            self.stamp.write({**stored, "needs": facts["needs"], "key": self.key})
+        return self.is_done()
+
     def prepare(self) -> None:
         """Clear what an earlier job left, unless this one can go on from it."""
         sweep(self.output.parent)
@@ -134,15 +152,17 @@ class Job:
                     shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
-        self.stamp.write({"state": "started", "key": self.key, "stage": self.stage, **self.facts})
+        self.stamp.write({"state": "started", **self._made_from()})
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
 
     def finish(self, **costs: float) -> None:
         """Store what was made, from what, and what it took."""
         outputs = self.stamp.list_files((self.output, *self.also))
-        state = {"state": "done", "key": self.key, "stage": self.stage, "outputs": outputs}
-        self.stamp.write({**state, **self.facts, **costs})
+        self.stamp.write({"state": "done", **self._made_from(), "outputs": outputs, **costs})
+
+    def _made_from(self) -> dict[str, Any]:
+        return {"key": self.key, "stage": self.stage, **self.facts, "read": self.read}
 
 
 class _Running(NamedTuple):
@@ -172,7 +192,7 @@ def run_jobs(jobs: Sequence[Job], nj: int) -> int:
                 )
     local = [job for job in pending if not job.cmd]
     _preload(local)
-    total, running, done = len(pending), {}, 0
+    total, running, done, kept = len(pending), {}, 0, 0
     tqdm.monitor_interval = 0  # no thread of its own: a fork could inherit a lock that it holds
     progress = tqdm(total=total, unit="job", disable=None if total else True)
     try:
@@ -188,11 +208,16 @@ def run_jobs(jobs: Sequence[Job], nj: int) -> int:
                     break
                 # Where two experiments share data, only one may make them; it dies with its holder.
                 held = lock(job.stamp.lock, f"{job.output}: another run is making it")
+                pending.remove(job)
+                if job.adopt():
+                    held.close()
+                    total, kept = total - 1, kept + 1
+                    progress.total = total
+                    continue
                 job.prepare()
                 process, used = _start(job)
                 running[process.sentinel] = _Running(job, process, used, held, time.monotonic())
-                pending.remove(job)
-            for sentinel in multiprocessing.connection.wait(running):
+            for sentinel in multiprocessing.connection.wait(running) if running else ():
                 job, process, used, held, start = running.pop(sentinel)
                 process.join()
                 if process.exitcode != 0:
@@ -213,6 +238,8 @@ def run_jobs(jobs: Sequence[Job], nj: int) -> int:
         for other in running.values():
             other.process.terminate()
             other.process.join()
+    if kept:
+        print(f"  {kept} kept: what they were made from was made anew and came out the same")
     return total
 
 

@@ -14,6 +14,7 @@ import pytest
 from espnet_mtkd import jobs, stamps
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import Job, run_jobs
+from espnet_mtkd.stamps import verify
 
 SCRIPT = """
 import sys
@@ -91,6 +92,47 @@ def test_a_job_runs_again_when_what_it_depends_on_changed(bench, change, monkeyp
     assert run_jobs(again, nj=1) == rerun
     assert bench.runs().count("a") == 2
     assert run_jobs(again, nj=1) == 0
+
+
+def graph_on(bench, source: Path, *words: str) -> list[Job]:
+    """A corpus that is copied, what is made of it, and of that."""
+    data = bench.job("data", "x", inputs=(source,))
+    model = bench.job("model", *words, needs=(data,), stage=2)
+    return [data, model, bench.job("scores", "z", needs=(model,), stage=3)]
+
+
+def test_what_came_out_the_same_changes_nothing_further_on(bench, tmp_path, capsys):
+    source = bench.write("input", "1")
+    run_jobs(graph_on(bench, source, "y"), nj=1)
+    bench.write("input", "2")  # of which the job makes the same as before
+    capsys.readouterr()
+    data, model, scores = graph_on(bench, source, "y")
+    assert run_jobs([data], nj=1) == 1
+    assert run_jobs([model], nj=1) == 0 and run_jobs([scores], nj=1) == 0
+    assert bench.runs() == ["data", "model", "scores", "data"]
+    assert capsys.readouterr().out.count("  1 kept: what they were made from was made anew") == 2
+    assert verify(tmp_path / "out") == (3, [])
+    assert run_jobs(graph_on(bench, source, "y"), nj=1) == 0
+
+
+@pytest.mark.parametrize("change", ["output", "argv", "altered"])
+def test_what_did_not_come_out_the_same_is_made_again(bench, change):
+    source = bench.write("input", "1")
+    run_jobs(graph_on(bench, source, "y"), nj=1)
+    bench.write("input", "2")
+    data, model, scores = graph_on(bench, source, *("w" if change == "argv" else "y"))
+    if change == "output":
+        bench.write(
+            "script.py", SCRIPT.replace("join(words)", "join(words) + Path(runs).read_text()")
+        )
+    if change == "altered":  # it is not known any more what the model was made from
+        stamp = model.stamp.read()
+        model.stamp.write({**stamp, "read": {}})
+    again = ["data", "model", "scores"][
+        : 2 if change == "altered" else 3
+    ]  # scores of an equal model
+    assert run_jobs([data, model, scores], nj=1) == len(again)
+    assert bench.runs() == ["data", "model", "scores", *again]
 
 
 def test_free_arguments_change_nothing(bench):
@@ -245,6 +287,21 @@ def test_a_training_goes_on_from_where_it_was(bench, resumes, left):
             pass
     assert len(list(job.output.iterdir())) == left
     assert job.is_done() is resumes
+
+
+def test_a_training_goes_on_when_its_data_came_out_the_same(bench):
+    script, source = bench.write("train.py", GROWING), bench.write("input", "1")
+
+    def graph() -> list[Job]:
+        data = bench.job("data", inputs=(source,))
+        return [data, bench.job("a", script=script, resumes=True, needs=(data,))]
+
+    with pytest.raises(UserError):
+        run_jobs(graph(), nj=1)
+    bench.write("input", "2")
+    assert run_jobs(graph(), nj=1) == 2
+    names = {path.name for path in graph()[1].output.iterdir()}
+    assert names == {"1epoch.pth", "2epoch.pth"}
 
 
 def test_a_training_with_other_options_starts_afresh(bench):

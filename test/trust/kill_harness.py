@@ -203,7 +203,8 @@ def _content(name: str) -> Callable[[Path], Any] | None:
 
 def _without_times(value: Any) -> Any:
     if isinstance(value, dict):
-        kept = {k: v for k, v in value.items() if not TIMES.search(str(k)) and k != "outputs"}
+        hashes = ("outputs", "read")  # of lists of files that have times in them
+        kept = {k: v for k, v in value.items() if not TIMES.search(str(k)) and k not in hashes}
         if isinstance(kept.get("command"), str):  # as it was typed, with its --stop_stage
             del kept["command"]
         return {key: _without_times(v) for key, v in kept.items()}
