@@ -292,7 +292,7 @@ class TrainedModels:
             built.normalize.deviation.uniform_(1, 3)
             for parameter in built.parameters():  # a fresh bias is zero and would hide mistakes
                 parameter.add_(0.05 * torch.randn_like(parameter))
-        torch.save(built.state_dict(), folder / "valid.uar.best.pth")
+        torch.save(built.state_dict(), folder / "model.pth")
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         rng = np.random.default_rng(5)
         head = "utt_id spk_id lang corpus ref logit_anger logit_neutral logit_sadness"

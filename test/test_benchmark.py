@@ -208,7 +208,7 @@ def test_a_trained_upstream(there, checkpoints, mode, capsys):
     assert row["upstream"] == row["mode"] == mode
     folder = there / "exp" / "benchmark" / mode / "emodb_four_si3" / "fold_1" / "seed_0" / "ft"
     info = json.loads((folder / "info.json").read_text())
-    state = torch.load(folder / "valid.uar.best.pth", weights_only=True)
+    state = torch.load(folder / "model.pth", weights_only=True)
     upstream = {key for key in state if key.startswith("frontend.")}
     optimizer = torch.load(folder / "checkpoint.pth", weights_only=True)["optimizers"][0]
     # Warm-up has not got far, but the ratio of the two rates is that of the config.

@@ -187,7 +187,7 @@ def test_specialists_start_from_the_multilingual_model(tmp_path):
     for language in ("en", "fi", "fr"):
         job = models[f"teacher_{language}"]
         assert models["ft"] in job.needs
-        assert value(job, "--init_param") == "exp/fold_1/seed_0/ft/valid.uar.best.pth"
+        assert value(job, "--init_param") == "exp/fold_1/seed_0/ft/model.pth"
         assert f"fold_1/train_{language}/utt2emotion" in " ".join(job.argv)
         config = yaml.safe_load(Path(value(job, "--config")).read_text())
         assert config == read_yaml(ROOT / "conf" / "train_specialist.yaml")
@@ -202,7 +202,7 @@ def test_specialists_of_every_seed_start_from_their_own():
     plan = make_plan(systems="mtkd", folds="1", seeds="3 5", teacher_init="multilingual")
     for seed in (3, 5):
         job = by_name(plan, "1", seed)["teacher_fi"]
-        assert value(job, "--init_param") == f"exp/fold_1/seed_{seed}/ft/valid.uar.best.pth"
+        assert value(job, "--init_param") == f"exp/fold_1/seed_{seed}/ft/model.pth"
 
 
 def test_teachers_have_a_config_of_their_own(tmp_path):
@@ -684,7 +684,7 @@ def test_cross_fitted_teachers_speak_of_speakers_they_have_not_heard():
         folder = f"exp/fold_2/seed_0/part_{number}"
         for language in ("de", "en"):
             copy = trained[f"{folder}/teacher_{language}"]
-            assert value(copy, "--init_param") == f"{folder}/ft/valid.uar.best.pth"
+            assert value(copy, "--init_param") == f"{folder}/ft/model.pth"
             assert str(part.output) in " ".join(copy.argv) and part in copy.needs
         assert f"{folder}/ft" in trained
     assert len(trained) == 3 * 3
@@ -698,7 +698,7 @@ def test_soup_is_the_average_of_specialists_of_one_start():
     trained = {str(job.output): job for job in plan.stage(5)}
     for seed in (3, 5):
         start = value(trained[f"exp/fold_1/seed_{seed}/teacher_de"], "--init_param")
-        assert start == "exp/fold_1/seed_3/ft/valid.uar.best.pth"
+        assert start == "exp/fold_1/seed_3/ft/model.pth"
     soup = trained["exp/fold_1/soup/teacher_de"]
     assert soup.argv[1] == "espnet_mtkd.bin.average_models"
     assert {str(job.output) for job in soup.needs} == {

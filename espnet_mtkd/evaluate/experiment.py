@@ -132,7 +132,7 @@ def _training_stage(model: str) -> str:
 
 
 def read_info(experiment: Experiment, fold: Any, seed: Any, model: str) -> dict[str, float]:
-    """Read the numbers of ``info.json``: parameters, seconds of training, UAR on the dev set.
+    """Read the numbers of ``info.json``: parameters and seconds of training.
 
     Raises:
         UserError: If the file or a number is missing.
@@ -140,7 +140,7 @@ def read_info(experiment: Experiment, fold: Any, seed: Any, model: str) -> dict[
     path = experiment.model_dir(fold, seed, model) / "info.json"
     info = read_json(path, _training_stage(model))
     numbers = {}
-    for key in ("num_params", "num_trainable", "train_seconds", "dev_uar"):
+    for key in ("num_params", "num_trainable", "train_seconds"):
         value = info.get(key)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise UserError(f"{path}: key `{key}` is {value!r}, not a number")

@@ -10,10 +10,10 @@ The content is a plain dictionary, because the same thing is written as JSON, pr
 ``test``, ``heldout`` and ``left_out`` hold ``runs`` (names), ``data`` (per language: utterances,
 speakers, classes), ``pairs`` (for every two systems the difference of their mean UAR) and ``rows``:
 name -> {kind, languages, macro, runs, difference, confusion, num_params, train_seconds, dev_uar,
-calibration}. ``calibration`` is {temperature, ece_raw, ece} for the systems of ``test``, else null
-(:func:`~espnet_mtkd.evaluate.calibration.measure_calibration`). An estimate is {value, low, high}
-in 0..1; low and high are null where there is no interval. ``macro`` is the unweighted mean of the
-languages' values.
+calibration}. Systems of ``test`` have ``dev_uar`` and ``calibration``, which is {temperature,
+ece_raw, ece} (:func:`~espnet_mtkd.evaluate.calibration.measure_calibration`); else they are null.
+An estimate is {value, low, high} in 0..1; low and high are null where there is no interval.
+``macro`` is the unweighted mean of the languages' values.
 
 ``costs`` is stage -> {jobs, seconds, cpu_seconds, peak_memory} of all that the results were made
 from (:func:`espnet_mtkd.stamps.costs`); :mod:`espnet_mtkd.bin.score` adds it.
@@ -42,7 +42,8 @@ from espnet_mtkd.evaluate.intervals import (
     resampled,
     speaker_weights,
 )
-from espnet_mtkd.evaluate.metrics import METRICS, majority_confusion
+from espnet_mtkd.evaluate.metrics import METRICS, count_confusions, majority_confusion
+from espnet_mtkd.evaluate.predictions import read_predictions
 
 FORMAT = 1
 BASELINE = "ft"
@@ -194,19 +195,33 @@ def _mean_difference(one: Row, other: Row, level: float) -> dict[str, float | No
 
 
 def _add_costs(experiment: Experiment, rows: dict[str, Any]) -> None:
-    """Parameters, training time and dev UAR: means over folds and seeds."""
+    """Parameters and training time: means over folds and seeds."""
     for model in experiment.models:
         infos = [
             read_info(experiment, fold, seed, model)
             for fold in experiment.folds
             for seed in experiment.seeds
         ]
-        for key, digits in (("num_params", 3), ("train_seconds", 3), ("dev_uar", 6)):
+        for key, digits in (("num_params", 3), ("train_seconds", 3)):
             rows[model][key] = round(float(np.mean([info[key] for info in infos])), digits)
     if TEACHERS in rows:
         for key in ("num_params", "train_seconds"):
             total = sum(rows[teacher][key] for teacher in experiment.teachers)
             rows[TEACHERS][key] = round(total, 3)
+
+
+def _dev_uar(experiment: Experiment, system: str) -> float:
+    """UAR on the development sets: mean over languages, folds and seeds."""
+    languages, num_classes = experiment.languages, len(experiment.emotions)
+    values = []
+    for fold in experiment.folds:
+        for seed in experiment.seeds:
+            path = experiment.model_dir(fold, seed, system) / "dev.tsv"
+            dev = read_predictions(path, experiment.emotions, languages)
+            at = np.array([languages.index(language) for language in dev.languages])
+            counts = count_confusions(dev.ref, dev.hyp, at, len(languages), num_classes)
+            values.append(np.nanmean(METRICS["uar"](counts)))
+    return round(float(np.mean(values)), 6)
 
 
 def _percent(value: float) -> str:
@@ -283,6 +298,7 @@ def score(
     _add_costs(experiment, test["rows"])
     for system in experiment.systems:
         test["rows"][system]["calibration"] = measure_calibration(experiment, system)
+        test["rows"][system]["dev_uar"] = _dev_uar(experiment, system)
     heldout = None
     if experiment.heldout_languages:
         progress(f"scoring {len(experiment.models)} models on the held-out corpora")

@@ -52,7 +52,7 @@ def load_model(
 
     Args:
         config: ``config.yaml`` of the training, or its folder.
-        model_file: default ``valid.uar.best.pth`` beside the config.
+        model_file: default ``model.pth`` beside the config.
         device: as torch writes it.
 
     Raises:

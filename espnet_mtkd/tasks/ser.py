@@ -31,7 +31,7 @@ from espnet_mtkd.models.ser_model import ESPnetSERModel, max_samples
 from espnet_mtkd.models.upstream import Upstream
 from espnet_mtkd.tasks.dataset import FilterBanks, MemoryDataset
 from espnet_mtkd.tasks.optimizers import set_learning_rates
-from espnet_mtkd.tasks.trainer import CHOSEN_BY, SERTrainer
+from espnet_mtkd.tasks.trainer import SERTrainer
 from espnet_mtkd.yaml_numbers import with_numbers
 
 frontend_choices = ClassChoices(
@@ -125,7 +125,7 @@ class SERTask(AbsTask):
         """Add the options of the model and of its labels."""
         group = parser.add_argument_group("Task related")
         parser.get_default("required").extend(["emotions", "languages"])
-        parser.set_defaults(best_model_criterion=[CHOSEN_BY])
+        parser.set_defaults(best_model_criterion=[("valid", "uar", "max")])
         group.add_argument(
             "--emotions", type=str_or_none, help="File with the emotions, one a line, in order"
         )

@@ -17,10 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from espnet_mtkd.data.files import atomic_path, write_text
 from espnet_mtkd.errors import UserError
+from espnet_mtkd.use.archive import PARAMETERS_OF_TRAINING
 
-# What every model reports on the development set, so that a model may be selected by it.
+# What every model reports on the development set, so that an epoch may be selected by it.
 CRITERIA = ("loss", "acc", "uar")
-CHOSEN_BY = ("valid", "uar", "max")
 
 
 @contextmanager
@@ -58,19 +58,16 @@ class SERTrainer(Trainer):
                     f"best_model_criterion/early_stopping_criterion {phase},{key},{mode}: phases "
                     f"are train and valid, keys {', '.join(CRITERIA)}, modes min and max"
                 )
-        if tuple(args.best_model_criterion[0][:3]) != CHOSEN_BY:
-            raise UserError(
-                f"best_model_criterion {','.join(args.best_model_criterion[0])}: the first must be "
-                f"{','.join(CHOSEN_BY)}: its best epoch is what is tested, packed and started from"
-            )
         return super().build_options(args)
 
     @classmethod
     def run(cls, *, trainer_options: TrainerOptions, **kwargs: Any) -> None:
-        """Train, then write ``history.json`` and ``info.json``.
+        """Train, then write ``model.pth``, ``history.json`` and ``info.json``.
 
-        The history has every reported number by epoch and phase; the info has the numbers of
-        parameters, the time and the selected epoch.
+        The model, which is tested, packed and started from, is the mean of the
+        ``keep_nbest_models`` best epochs by the first ``best_model_criterion``, or the last epoch
+        where that is empty. The history has every reported number by epoch and phase; the info has
+        the numbers of parameters, the time and the best (or last) epoch.
         """
         model = kwargs["model"]
         # What a process has counted is its own until the epoch ends; DDP would replace it by what
@@ -85,19 +82,19 @@ class SERTrainer(Trainer):
         output_dir = Path(trainer_options.output_dir)
         history = read_history(output_dir)
         write_text(output_dir / "history.json", json.dumps(history, indent=1))
-        best = ""
+        epoch = max(history, key=int)
+        model_file = output_dir / f"{epoch}epoch.pth"
         for phase, key, mode in reversed(trainer_options.best_model_criterion):
             values = {epoch: phases[phase][key] for epoch, phases in history.items()}
-            best = (min if mode == "min" else max)(values, key=values.__getitem__)
+            epoch = (min if mode == "min" else max)(values, key=values.__getitem__)
             # ESPnet links in the best epoch only, and a kill may have come just before.
-            link = output_dir / f"{phase}.{key}.best.pth"
-            link.unlink(missing_ok=True)
-            link.symlink_to(f"{best}epoch.pth")
+            _link(output_dir / f"{phase}.{key}.best.pth", f"{epoch}epoch.pth")
+            model_file = output_dir / f"{phase}.{key}.ave.pth"
+        _link(output_dir / PARAMETERS_OF_TRAINING, model_file.resolve().name)
         info = {
             **model.count_params(),
             "train_seconds": sum(h[p]["time"] for h in history.values() for p in h),
-            "best_epoch": int(best),
-            "dev_uar": history[best]["valid"]["uar"],
+            "best_epoch": int(epoch),
         }
         write_text(output_dir / "info.json", json.dumps(info, indent=1))
 
@@ -134,6 +131,11 @@ class SERTrainer(Trainer):
         reporter.register(inner.end_epoch())
         reporter.next()
         return result
+
+
+def _link(link: Path, target: str) -> None:
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)
 
 
 def read_history(output_dir: Path) -> dict[str, dict[str, dict[str, float]]]:

@@ -24,7 +24,7 @@ from espnet_mtkd.errors import UserError
 
 FORMAT = 1  # of the archives that this version writes; key `mtkd_format` of the config
 CONFIG, PARAMETERS = "ser_train_config", "ser_model_file"
-PARAMETERS_OF_TRAINING = "valid.uar.best.pth"
+PARAMETERS_OF_TRAINING = "model.pth"  # see espnet_mtkd.tasks.trainer
 MOST_GROWTH = 100  # of an archive; parameters shrink by a tenth, zeros a thousandfold
 # Upstreams without a checkpoint, as in espnet_mtkd.models.upstream (which needs torch).
 WITHOUT_FILES = ("fbank", "fbank_no_cmvn", "linear", "mel", "mfcc", "spectrogram")

@@ -14,7 +14,7 @@ from espnet_mtkd.errors import UserError
 from espnet_mtkd.tasks.inference import load_model
 
 pytestmark = pytest.mark.usefixtures("no_network")
-FILE = "valid.uar.best.pth"
+FILE = "model.pth"
 
 
 @pytest.fixture(scope="module")

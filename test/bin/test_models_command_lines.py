@@ -211,7 +211,7 @@ def test_a_student_learns_from_the_cache(toy, models, tmp_path):
         (("--copy", "x,/d,/k,/p"), "--copy x,/d,/k,/p: must be NAME,DIR,KEYS,PATH,TYPE"),
         (("--copy", "x,/d,/k,/p,sound"), "no teacher x; teacher_en, teacher_fi are"),
         (("--emotions", "/nowhere"), "--emotions /nowhere: must be a file with one name"),
-        (("--teacher", "x,en,/nowhere"), "/nowhere/valid.uar.best.pth|/nowhere.*no such file"),
+        (("--teacher", "x,en,/nowhere"), "/nowhere/model.pth|/nowhere.*no such file"),
         (("--keys", "{toy}/dev/utt2lang"), "3 --keys need as many --speech PATH,TYPE, not 2"),
     ],
 )
@@ -307,7 +307,7 @@ def test_a_copy_speaks_of_what_the_teacher_has_heard(toy, models, tmp_path):
     some = sorted(toy.records["train"])[::3]
     write_map(tmp_path / "keys", dict.fromkeys(some, "x"))
     path = shutil.copytree(models["teacher_fi"], tmp_path / "fi", symlinks=True)
-    state = torch.load(path / "valid.uar.best.pth")
+    state = torch.load(path / "model.pth")
     state["layer_weighting.weight"] += torch.tensor([2.0, -2.0])
     torch.save(state, path / "1epoch.pth")
     models = {**models, "teacher_fi": path}
@@ -372,18 +372,18 @@ def external(models, tmp_path_factory) -> Path:
     config.update(frontend_conf={"upstream": "fbank_no_cmvn"}, normalize=None)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     model = SERTask.build_model(argparse.Namespace(**config))
-    torch.save(model.state_dict(), folder / "valid.uar.best.pth")
+    torch.save(model.state_dict(), folder / "model.pth")
     return folder
 
 
 @pytest.mark.parametrize("form", ["folder", "zip", "pth"])
 def test_a_teacher_that_hears_waveforms(toy, models, waves, external, form, tmp_path, monkeypatch):
-    path = {"folder": external, "pth": external / "valid.uar.best.pth"}.get(form)
+    path = {"folder": external, "pth": external / "model.pth"}.get(form)
     if form == "zip":
         path = tmp_path / "packed.zip"
         monkeypatch.chdir(external)  # members of the archive are named relative to it
         pack(
-            files={"ser_model_file": "valid.uar.best.pth"},
+            files={"ser_model_file": "model.pth"},
             yaml_files={"ser_train_config": "config.yaml"},
             option=[],
             outpath=path,

@@ -111,7 +111,7 @@ def own(trained, tmp_path):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("valid.uar.best.pth", "no such file; has this model been trained"),
+        ("model.pth", "no such file; has this model been trained"),
         ("config.yaml", "no such file; has this model been trained"),
         ("dev.tsv", r"no such file; calibration needs it \(stage 8\)"),
         ("../../../results.json", "no such file; stage 9 makes it"),

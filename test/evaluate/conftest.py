@@ -102,7 +102,6 @@ def make_experiment(
                     "num_trainable": 30_000,
                     "train_seconds": 10.0 + fold,
                     "best_epoch": num_epochs,
-                    "dev_uar": 0.7,
                 }
                 (folder / "info.json").write_text(json.dumps(info))
     experiment = {

@@ -58,6 +58,18 @@ def test_values_equal_a_slow_computation(make_exp):
         assert rows[model]["macro"]["uar"]["value"] == pytest.approx(np.mean(means), abs=1e-6)
 
 
+def test_the_dev_score_is_that_of_the_predictions(make_exp):
+    expdir = make_exp()
+    rows = _score(expdir)["test"]["rows"]
+    for system in ("ft", "mtkd"):
+        frames = [
+            _frame(expdir, system, seed, "dev", (fold,)) for seed in (0, 1) for fold in (1, 2)
+        ]
+        of = [f[f.lang == at] for f in frames for at in f.lang.unique()]
+        assert rows[system]["dev_uar"] == pytest.approx(np.mean([_uar(f) for f in of]), abs=1e-6)
+    assert rows["teacher_en"]["dev_uar"] is None
+
+
 def test_intervals_and_differences_equal_a_loop_over_utterances(make_exp):
     expdir = make_exp(utterances_per_speaker=4, speakers_per_fold=3)
     rows = _score(expdir)["test"]["rows"]

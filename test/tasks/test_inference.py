@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 
 import numpy as np
@@ -29,9 +30,7 @@ def test_loads_where_nothing_of_the_training_is_left(own_toy, toy, kind, request
     expected = dict(logits_of(model, args, speech_of(toy), key_file))
     moved = shutil.copytree(original, tmp_path / "moved", symlinks=True)
     for path in moved.iterdir():  # what a user would take along
-        if path.name not in ("config.yaml", "valid.uar.best.pth") and not path.name.endswith(
-            "epoch.pth"
-        ):
+        if path.name != "config.yaml" and not re.match(r"model|\d+epoch", path.name):
             path.unlink() if path.is_file() or path.is_symlink() else shutil.rmtree(path)
     config = yaml.safe_load((moved / "config.yaml").read_text())
     assert config["emotions"] == list(toy.emotions) and config["languages"] == ["en", "fi"]
@@ -74,7 +73,7 @@ def test_a_command_in_an_index_is_not_run(own_toy, teacher, tmp_path, reader):
 
 def test_logits_by_hand(toy, teacher):
     model, args = load_model(teacher)
-    state = {k: v.double().numpy() for k, v in torch.load(teacher / "valid.uar.best.pth").items()}
+    state = {k: v.double().numpy() for k, v in torch.load(teacher / "model.pth").items()}
     for utt, logits in logits_of(model, args, speech_of(toy), toy.folder / "dev" / "utt2emotion"):
         x = (toy.feats[utt] - state["normalize.mean"]) / state["normalize.deviation"]
         w = np.exp(state["layer_weighting.weight"])
@@ -84,7 +83,7 @@ def test_logits_by_hand(toy, teacher):
         np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("file", ["config.yaml", "valid.uar.best.pth"])
+@pytest.mark.parametrize("file", ["config.yaml", "model.pth"])
 def test_missing_file(teacher, tmp_path, file):
     moved = shutil.copytree(teacher, tmp_path / "moved", symlinks=True)
     (moved / file).unlink()
@@ -99,7 +98,7 @@ def test_parameters_that_do_not_fit(teacher, tmp_path, change):
     moved = shutil.copytree(teacher, tmp_path / "moved", symlinks=True)
     config = yaml.safe_load((moved / "config.yaml").read_text())
     (moved / "config.yaml").write_text(yaml.safe_dump({**config, **change}))
-    with pytest.raises(UserError, match="valid.uar.best.pth does not fit .*config.yaml: ") as error:
+    with pytest.raises(UserError, match="model.pth does not fit .*config.yaml: ") as error:
         load_model(moved)
     assert "\n" not in str(error.value)
 

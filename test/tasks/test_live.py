@@ -66,7 +66,7 @@ def test_a_live_student_is_a_classifier_like_any_other(toy, train, live, teacher
     folder = train("--model_conf", "mixup=0.4", "--model_conf", "lid_lambda=0.1", live=live)
     assert {p.name: p.read_bytes() for p in teacher.iterdir() if p.is_file()} == before
     checkpoint = torch.load(folder / "checkpoint.pth", weights_only=False)
-    own = torch.load(teacher / "valid.uar.best.pth").keys()
+    own = torch.load(teacher / "model.pth").keys()
     assert checkpoint["model"].keys() - own == {"language_head.weight", "language_head.bias"}
     trained = sum(len(group["params"]) for group in checkpoint["optimizers"][0]["param_groups"])
     model, _ = load_model(folder)
@@ -172,7 +172,7 @@ def test_features_live_as_cached(toy, train, live, tmp_path, kind):
         for key in ("loss", "loss_kd", "loss_feature"):
             assert a[epoch]["train"][key] == pytest.approx(b[epoch]["train"][key], abs=1e-5)
     assert a["3"]["train"]["loss_feature"] < a["1"]["train"]["loss_feature"]
-    state = torch.load(tmp_path / "cached" / "valid.uar.best.pth")
+    state = torch.load(tmp_path / "cached" / "model.pth")
     assert any(key.startswith("feature_loss.") for key in state)
     model, _ = load_model(tmp_path / "cached")  # without them
     assert not any(key.startswith("feature_loss.") for key in model.state_dict())
