@@ -243,6 +243,6 @@ def test_the_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path):
         outside = _Outside()
         outside.feed(html)
         assert outside.found == [], name
-    assert pages["method"].count("<math ") == 3
+    assert pages["method"].count("<math ") == 4
     assert "MultiTeacherLoss" in pages["api"] and ":class:" not in pages["api"]
     assert ">emodb<" in pages["corpora"]
