@@ -77,9 +77,11 @@ students() {
     recipe stem_views_others "${specialists[@]}" "${stem[@]}" --views 2 "${others[@]}" \
         --systems "ft kd mtkd"
     for size in 300k 1m; do
-        recipe "others_${size}" --teacher_init multilingual "${others[@]}" --student_mode own \
-            --student_config "conf/train_conv_${size}.yaml" \
-            --systems "ft kd mtkd kd_features mtkd_features"
+        for share in 1 0.25; do
+            recipe "others_${size}_${share}" --teacher_init multilingual "${others[@]}" \
+                --student_mode own --student_config "conf/train_conv_${size}.yaml" \
+                --labelled_share ${share} --systems "ft kd mtkd kd_features mtkd_features"
+        done
     done
 }
 # The paper's own setting, as far as two cores allow.
