@@ -11,11 +11,6 @@ from __future__ import annotations
 
 import sys
 
-import atheris
-
-with atheris.instrument_imports(include=["espnet_mtkd", "yaml"]):
-    import test_fuzz
-
 # Those that take nothing but what hypothesis gives them.
 TESTS = ("test_maps", "test_data_directories", "test_label_sets", "test_configs", "test_archives")
 
@@ -24,6 +19,10 @@ def main() -> None:
     """Fuzz the test that is named."""
     if len(sys.argv) < 2 or sys.argv[1] not in TESTS:
         sys.exit(f"usage: coverage_fuzz.py {{{','.join(TESTS)}}} [libFuzzer's options]")
+    import atheris  # here, since it is no package of the project
+
+    with atheris.instrument_imports(include=["espnet_mtkd", "yaml"]):
+        import test_fuzz
     one_input = getattr(test_fuzz, sys.argv[1]).hypothesis.fuzz_one_input
     atheris.Setup([sys.argv[0], *sys.argv[2:]], one_input)
     atheris.Fuzz()
