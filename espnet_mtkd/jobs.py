@@ -27,7 +27,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -81,7 +81,7 @@ class Job:
     def facts(self) -> dict[str, Any]:
         """All that decides the output."""
         return {
-            "command": self.argv,
+            "command": list(self.argv),  # as it is read back from a stamp
             "inputs": {str(path): digest(path) for path in self.inputs},
             "code": {str(path): digest(path) for path in self.code},
             "packages": {name: importlib.metadata.version(name) for name in self.packages},
@@ -132,10 +132,10 @@ class Job:
 
         Nothing but the keys of the needed jobs may differ, whose outputs have to be what they were.
         """
-        stored, facts = self.stamp.read(), json.loads(json.dumps(self.facts))
-        same = all(stored.get(name) == facts[name] for name in facts if name != "needs")
+        stored = self.stamp.read()
+        same = all(stored.get(k) == v for k, v in self.facts.items() if k != "needs")
         if same and stored.get("read") == self.read and all(self.read.values()):
-            self.stamp.write({**stored, "needs": facts["needs"], "key": self.key})
+            self.stamp.write({**stored, "needs": self.facts["needs"], "key": self.key})
         return self.is_done()
 
     def prepare(self) -> None:
@@ -190,8 +190,6 @@ def run_jobs(jobs: Sequence[Job], nj: int) -> int:
                     f"stage {job.stage} needs {need.output}, which is missing or out of date: "
                     f"run with --stage {need.stage}"
                 )
-    local = [job for job in pending if not job.cmd]
-    _preload(local)
     total, running, done, kept = len(pending), {}, 0, 0
     tqdm.monitor_interval = 0  # no thread of its own: a fork could inherit a lock that it holds
     progress = tqdm(total=total, unit="job", disable=None if total else True)
@@ -214,6 +212,7 @@ def run_jobs(jobs: Sequence[Job], nj: int) -> int:
                     total, kept = total - 1, kept + 1
                     progress.total = total
                     continue
+                _preload(job)
                 job.prepare()
                 process, used = _start(job)
                 running[process.sentinel] = _Running(job, process, used, held, time.monotonic())
@@ -243,14 +242,15 @@ def run_jobs(jobs: Sequence[Job], nj: int) -> int:
     return total
 
 
-def _preload(jobs: Iterable[Job]) -> None:
-    """Import once what the jobs import, so that a forked job starts in milliseconds.
+def _preload(job: Job) -> None:
+    """Import once what jobs import, so that a forked job starts in milliseconds.
 
     ESPnet tells at its import which optional package it does without; that line is left out.
     """
+    if job.cmd or job.argv[0] != "-m":
+        return
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        for module in sorted({job.argv[1] for job in jobs if job.argv[0] == "-m"}):
-            importlib.import_module(module)
+        importlib.import_module(job.argv[1])
     for line in said.getvalue().splitlines():
         if not line.startswith("Failed to import Flash Attention"):
             print(line, file=sys.stderr)

@@ -85,7 +85,7 @@ class SERTrainer(Trainer):
         epoch = max(history, key=int)
         model_file = output_dir / f"{epoch}epoch.pth"
         for phase, key, mode in reversed(trainer_options.best_model_criterion):
-            values = {epoch: phases[phase][key] for epoch, phases in history.items()}
+            values = {number: phases[phase][key] for number, phases in history.items()}
             epoch = (min if mode == "min" else max)(values, key=values.__getitem__)
             # ESPnet links in the best epoch only, and a kill may have come just before.
             _link(output_dir / f"{phase}.{key}.best.pth", f"{epoch}epoch.pth")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,13 @@ pytestmark = pytest.mark.usefixtures("no_network")
 
 def history_of(folder):
     return json.loads((folder / "history.json").read_text())
+
+
+def config_with(toy, tmp_path, **changes) -> tuple[str, str]:
+    """Write the toy's config with some values changed; return the option that takes it."""
+    config = yaml.safe_load(Path(toy.argv(tmp_path)[1]).read_text())
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({**config, **changes}))
+    return "--config", str(tmp_path / "c.yaml")
 
 
 # ---- what a training leaves --------------------------------------------------------------------
@@ -58,12 +66,9 @@ def test_best_link(teacher):
 def test_the_model_is_the_mean_of_the_best_epochs_by_the_first_criterion(
     toy, train, tmp_path, criteria, number
 ):
-    config = {"best_model_criterion": [criterion.split(",") for criterion in criteria]}
-    (tmp_path / "c.yaml").write_text(
-        yaml.safe_dump({**yaml.safe_load(open(toy.argv(tmp_path)[1])), **config})
-    )
-    options = ("--config", str(tmp_path / "c.yaml"), "--max_epoch", "5")
-    folder = train(*options, "--keep_nbest_models", str(number))
+    chosen_by = [criterion.split(",") for criterion in criteria]
+    config = config_with(toy, tmp_path, best_model_criterion=chosen_by)
+    folder = train(*config, "--max_epoch", "5", "--keep_nbest_models", str(number))
     phase, key, mode = criteria[0].split(",")
     scores = {epoch: phases[phase][key] for epoch, phases in history_of(folder).items()}
     best = sorted(scores, key=scores.__getitem__, reverse=mode == "max")[:number]
@@ -77,9 +82,7 @@ def test_the_model_is_the_mean_of_the_best_epochs_by_the_first_criterion(
 
 
 def test_without_a_criterion_the_model_is_that_of_the_last_epoch(toy, train, tmp_path):
-    config = {**yaml.safe_load(open(toy.argv(tmp_path)[1])), "best_model_criterion": []}
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
-    folder = train("--config", str(tmp_path / "c.yaml"))
+    folder = train(*config_with(toy, tmp_path, best_model_criterion=[]))
     assert os.readlink(folder / "model.pth") == "3epoch.pth"
     assert json.loads((folder / "info.json").read_text())["best_epoch"] == 3
     assert [path.name for path in folder.glob("*epoch.pth")] == ["3epoch.pth"]
@@ -350,11 +353,10 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     ],
 )
 def test_a_criterion_that_nothing_reports(toy, tmp_path, option, words):
-    config = yaml.safe_load(open(toy.argv(tmp_path)[1]))
     value = [list(words)] if "best" in option else list(words)
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump({**config, option[2:]: value}))
+    config = config_with(toy, tmp_path, **{option[2:]: value})
     with pytest.raises(UserError, match=f"{','.join(words)}: phases are train and valid, keys"):
-        SERTask.main(cmd=toy.argv(tmp_path / "x", "--config", str(tmp_path / "c.yaml")))
+        SERTask.main(cmd=toy.argv(tmp_path / "x", *config))
 
 
 def test_without_a_criterion_it_is_the_uar():
