@@ -23,6 +23,12 @@ class ConfigPlan(SetsPlan):
             raise UserError(
                 f"--teacher_init {options.teacher_init}: must be scratch or multilingual"
             )
+        for system in self.systems:
+            if system.hints and options.student_mode != "own":
+                raise UserError(
+                    f"conf/systems/{system.name}.yaml: hints: true is for students with an encoder "
+                    "of their own: --student_mode own --student_config conf/train_conv_300k.yaml"
+                )
 
     @cached_property
     def teacher_base(self) -> str:

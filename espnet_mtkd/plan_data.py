@@ -13,6 +13,7 @@ from espnet_mtkd.data.folds import num_folds
 from espnet_mtkd.data.protocol import FoldOptions
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import PACKAGE, Job
+from espnet_mtkd.models import FRAMES
 from espnet_mtkd.systems import ROOT, System, find_file
 
 SYNTHETIC = ("mini_ser",)
@@ -212,8 +213,15 @@ class DataPlan:
     @cached_property
     def stores(self) -> list[Job]:
         """Stage 4: the pooled layers of a frozen upstream for each corpus."""
-        if not self.frozen:
-            return []
+        return self._extractions(self.o.pooling) if self.frozen else []
+
+    @cached_property
+    def hint_stores(self) -> list[Job]:
+        """Stage 4: the frames of its last layer, for students that learn from hints."""
+        hints = any(system.hints for system in self.systems)
+        return self._extractions(FRAMES) if hints else []
+
+    def _extractions(self, pooling: str) -> list[Job]:
         o, jobs = self.o, []
         tag = o.upstream
         inputs: tuple[Path, ...] = ()
@@ -222,13 +230,13 @@ class DataPlan:
             sha = hashlib.sha256(self.upstream_path.encode()).hexdigest()[:6]
             tag = f"{o.upstream}_{Path(self.upstream_path).stem}_{sha}"
             inputs = (Path(self.upstream_path),)
-        tag += f"_{o.pooling}" + ("_16bit" if o.feats_bits == 16 else "")
+        tag += f"_{pooling}" + ("_16bit" if o.feats_bits == 16 else "")
         sources = [*self.audio.items()]
         sources += [(f"{corpus}_views{o.views}", job) for corpus, job in self.views.items()]
         for corpus, audio in sources:
             output = self.dumpdir / "feats" / tag / corpus
             argv = ["--data_dir", str(audio.output)]
-            argv += ["--upstream", o.upstream, "--pooling", o.pooling]
+            argv += ["--upstream", o.upstream, "--pooling", pooling]
             argv += ["--bits", str(o.feats_bits)]
             if self.upstream_path is not None:
                 argv += ["--upstream_path", self.upstream_path]

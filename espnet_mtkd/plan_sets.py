@@ -95,20 +95,25 @@ class SetsPlan(DataPlan):
         argv += ["--seed", str(self.o.fold_seed), "--output_dir", str(output)]
         return self._job("leave_out", output, 3, argv, (self.sets,), "data")
 
-    def index(self, sets: Job) -> Job:
+    def index(self, sets: Job, hints: bool = False) -> Job:
         """Return the job of stage 4 that makes one index of the stores, with statistics of sets."""
-        output = self.stores[0].output.parent / sets.output.name
-        argv = ["--feats_dir", *(str(job.output) for job in self.stores)]
+        stores = self.hint_stores if hints else self.stores
+        output = stores[0].output.parent / sets.output.name
+        argv = ["--feats_dir", *(str(job.output) for job in stores)]
         argv += ["--folds_dir", str(sets.output), "--output_dir", str(output)]
-        return self._job("merge_features", output, 4, argv, (*self.stores, sets), "features")
+        return self._job("merge_features", output, 4, argv, (*stores, sets), "features")
 
     @cached_property
     def features(self) -> list[Job]:
-        """Stage 4: the stores, and an index for each tree of folds."""
-        if not self.frozen:
-            return []
+        """Stage 4: the stores, and an index for each tree of folds; with hints, theirs too."""
+        jobs = []
         trees = (self.sets, *self.parts, *self.without.values())
-        return [*self.stores, *(self.index(sets) for sets in trees)]
+        if self.frozen:
+            jobs += [*self.stores, *(self.index(sets) for sets in trees)]
+        if self.hint_stores:
+            heard = (self.sets, *self.without.values())  # parts are for teachers
+            jobs += [*self.hint_stores, *(self.index(sets, hints=True) for sets in heard)]
+        return jobs
 
     @cached_property
     def languages(self) -> list[str]:

@@ -19,7 +19,7 @@ from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import Job
 from espnet_mtkd.plan_configs import ConfigPlan
 from espnet_mtkd.plan_sets import Run
-from espnet_mtkd.systems import System
+from espnet_mtkd.systems import HINTS, System
 from espnet_mtkd.use.archive import PARAMETERS_OF_TRAINING
 
 
@@ -41,6 +41,7 @@ class TrainingPlan(ConfigPlan):
         # Each is needed by many, and needs others in turn.
         self.foundations = functools.cache(self.foundations)
         self.logits = functools.cache(self.logits)
+        self.hints = functools.cache(self.hints)
 
     def _folder(self, run: Run) -> Path:
         return self.expdir / f"fold_{run.fold}" / f"seed_{run.seed}" / run.place
@@ -189,6 +190,10 @@ class TrainingPlan(ConfigPlan):
             cmd=self.o.decode_cmd,
         )
 
+    def hints(self, run: Run) -> Job:
+        """Stage 5: the encoder of the students of a run that learn from hints first."""
+        return self._train(run, HINTS.name, 5, system=HINTS)
+
     @cached_property
     def models(self) -> dict[Run, dict[str, Job]]:
         """Stages 5 and 7: for each run the teachers and the systems, by name."""
@@ -269,6 +274,12 @@ class TrainingPlan(ConfigPlan):
         if init is not None:
             needs.append(init)
             argv += ["--init_param", str(init.output / PARAMETERS_OF_TRAINING)]
+        if system is not None and system.hints:
+            hints = self.hints(run)
+            needs.append(hints)
+            # Of the first stage only the encoder goes on.
+            path = hints.output / PARAMETERS_OF_TRAINING
+            argv += ["--init_param", f"{path}:frontend:frontend"]
         if cache is not None:
             needs.append(cache)
             data_names.append((str(cache.output / "logits.scp"), "teacher_logits", "kaldi_ark"))
@@ -276,6 +287,11 @@ class TrainingPlan(ConfigPlan):
                 scp = str(cache.output / "embeddings.scp")
                 data_names.append((scp, "teacher_embeddings", "kaldi_ark"))
             argv += ["--teachers", str(cache.output / "teachers")]
+        elif system is HINTS:
+            index = self.index(run.tree, hints=True)
+            needs.append(index)
+            argv += ["--hints_info", str(index.output / "info.json")]
+            data_names.append((str(index.output / "feats.scp"), "hint", "kaldi_ark"))
         elif taught:
             if o.crossfit:
                 raise UserError(
@@ -321,7 +337,7 @@ class TrainingPlan(ConfigPlan):
         argv += shlex.split(o.student_args if system else o.teacher_args)
         distributed, started = self._processes(folder / name)
         return self._job(
-            "mtkd_train" if taught else "ser_train",
+            "hint_train" if system is HINTS else "mtkd_train" if taught else "ser_train",
             folder / name,
             stage,
             [*argv, *distributed],

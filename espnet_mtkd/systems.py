@@ -44,12 +44,15 @@ class System:
             baseline).
         teaching: ``cached`` (default): the teachers' logits are stored once; ``live``: the teachers
             run inside the training step and see what the student sees.
+        hints: whether the encoder, one of the student's own, first learns from the frames of the
+            upstream, see :class:`~espnet_mtkd.models.hint_model.ESPnetHintModel`; default false.
         options: what is left: options of the task, such as ``weighting``.
     """
 
     name: str
     teachers: str
     teaching: str
+    hints: bool
     options: dict[str, Any]
 
     @property
@@ -77,9 +80,16 @@ class System:
             )
         if teaching == "live" and teachers == "none":
             raise UserError(f"conf/systems/{name}.yaml: teaching: live, but teachers: none")
+        hints = options.pop("hints", False)
+        if not isinstance(hints, bool):
+            raise UserError(f"conf/systems/{name}.yaml: hints {hints!r}: must be true or false")
         for option, value in options.items():
             if option.endswith("_conf") and not isinstance(value, dict):
                 raise UserError(
                     f"conf/systems/{name}.yaml: {option}: must hold 'option: value' lines"
                 )
-        return System(name, teachers, teaching, options)
+        return System(name, teachers, teaching, hints, options)
+
+
+# Not one of the systems: the first stage of those with hints.
+HINTS = System("hints", teachers="upstream", teaching="frames", hints=False, options={})

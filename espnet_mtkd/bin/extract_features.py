@@ -13,6 +13,7 @@ from espnet_mtkd.data.datadir import write_map
 from espnet_mtkd.data.files import write_text
 from espnet_mtkd.data.shards import add_shard_options
 from espnet_mtkd.errors import UserError, cli
+from espnet_mtkd.models import FRAMES
 from espnet_mtkd.models.packing import limit_caches
 from espnet_mtkd.models.upstream import Upstream, check_upstream
 from espnet_mtkd.tasks.extraction import (
@@ -23,7 +24,6 @@ from espnet_mtkd.tasks.extraction import (
     read_recordings,
     store_key,
 )
-from espnet_mtkd.tasks.probe import FRAMES
 from espnet_mtkd.tasks.ser import pooling_choices
 
 
@@ -41,7 +41,8 @@ def get_parser() -> argparse.ArgumentParser:
         "--pooling",
         default="mean",
         choices=["mean", "stats", FRAMES],
-        help=f"{FRAMES}: none; stores every frame of the last layer, for the head of EmoBox",
+        help=f"{FRAMES}: none; stores every frame of the last layer, for hints and for the head of "
+        "EmoBox",
     )
     parser.add_argument(
         "--bits", type=int, default=32, choices=[16, 32], help="Bits of a stored number"
@@ -94,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     write_text(output / "costs.json", json.dumps(costs, indent=1) + "\n")
     info = {"pooling": args.pooling, "frontend_conf": frontend_conf}
+    if args.pooling == FRAMES:
+        info["frame_shift"] = upstream.frame_shift
     write_text(output / "info.json", json.dumps(info, indent=1) + "\n")
     write_map(output / "feats.scp", entries_of(store.index(), recordings))
 

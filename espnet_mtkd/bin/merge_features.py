@@ -13,6 +13,7 @@ from omniio.kaldi import load_mat
 from espnet_mtkd.data.datadir import read_map, write_map
 from espnet_mtkd.data.files import atomic_path, write_text
 from espnet_mtkd.errors import UserError, cli
+from espnet_mtkd.models import FRAMES
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -21,7 +22,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--feats_dir", required=True, nargs="+", help="Folders of extract_features")
     parser.add_argument("--folds_dir", required=True, help="Folder of make_folds")
     parser.add_argument(
-        "--output_dir", required=True, help="Gets feats.scp, info.json and fold_*/train*.npz"
+        "--output_dir",
+        required=True,
+        help="Gets feats.scp, info.json and, of pooled layers, fold_*/train*.npz",
     )
     return parser
 
@@ -49,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         entries.update(read_map(Path(folder) / "feats.scp"))
     write_map(output / "feats.scp", entries)
     write_text(output / "info.json", json.dumps(infos[0], indent=1) + "\n")
+    if infos[0]["pooling"] == FRAMES:  # of which there is a different number in every utterance
+        return
     for keys in sorted(Path(args.folds_dir).glob("fold_*/train*/utt2emotion")):
         fold, name = keys.parts[-3:-1]
         for utt_id in read_map(keys):

@@ -6,6 +6,7 @@ utterance's states do not depend on the batch that it is in, nor on what it is p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -141,6 +142,11 @@ class ConvEncoder(AbsFrontend):
     def output_size(self) -> int:
         """Size D of a frame."""
         return self.stack.convolutions[-1].out_channels
+
+    @property
+    def frame_shift(self) -> int:
+        """Samples from a frame to the next."""
+        return HOP * math.prod(layer.stride[0] for layer in self.stack.convolutions)
 
     def num_params(self) -> int:
         """Number of parameters."""

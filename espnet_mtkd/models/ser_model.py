@@ -27,6 +27,21 @@ def max_samples(max_duration: float | None) -> int | None:
     return round(max_duration * SAMPLE_RATE)
 
 
+def hear(
+    frontend: AbsFrontend,
+    speech: torch.Tensor,
+    speech_lengths: torch.Tensor,
+    max_samples: int | None,
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Return the hidden states of waveforms, of their first ``max_samples`` only.
+
+    Filter banks (Batch, Frames, 80) are as long as they shall be.
+    """
+    if max_samples is not None and speech.dim() == 2:
+        speech_lengths = speech_lengths.clamp(max=max_samples)
+    return frontend(speech[:, : int(speech_lengths.max())], speech_lengths)
+
+
 class ESPnetSERModel(AbsESPnetModel):
     """Speech emotion classifier of one or many languages.
 
@@ -95,9 +110,7 @@ class ESPnetSERModel(AbsESPnetModel):
         """
         if speech.dim() == 3 and self.frontend.mode != "own":
             return speech
-        if self.max_samples is not None and speech.dim() == 2:
-            speech_lengths = speech_lengths.clamp(max=self.max_samples)
-        states, lengths = self.frontend(speech[:, : int(speech_lengths.max())], speech_lengths)
+        states, lengths = hear(self.frontend, speech, speech_lengths, self.max_samples)
         pooled = [self.pooling(h, n) for h, n in zip(states, lengths, strict=True)]
         return torch.stack(pooled, dim=1)
 

@@ -248,6 +248,11 @@ class Upstream(AbsFrontend):
         """Size D of each layer."""
         return self._facts[1]
 
+    @property
+    def frame_shift(self) -> int:
+        """Samples from a frame of the last layer to the next."""
+        return self._module().downsample_rates[-1]
+
     def num_params(self, last: int | None = None) -> int:
         """Number of parameters of the upstream, frozen ones included.
 

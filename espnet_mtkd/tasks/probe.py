@@ -18,10 +18,9 @@ import torch.nn.functional as F
 
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.evaluate.metrics import count_confusions, uar
+from espnet_mtkd.models import FRAMES
 from espnet_mtkd.models.layers import LayerWeighting, Standardize
 from espnet_mtkd.tasks.ser import head_choices
-
-FRAMES = "last_frames"  # the pooling that keeps the frames of the last layer
 
 
 @dataclasses.dataclass(frozen=True)
