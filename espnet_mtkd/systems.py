@@ -44,16 +44,16 @@ class System:
             baseline).
         teaching: ``cached`` (default): the teachers' logits are stored once; ``live``: the teachers
             run inside the training step and see what the student sees.
+        options: what is left: options of the task, such as ``weighting``.
         hints: whether the encoder, one of the student's own, first learns from the frames of the
             upstream, see :class:`~espnet_mtkd.models.hint_model.ESPnetHintModel`; default false.
-        options: what is left: options of the task, such as ``weighting``.
     """
 
     name: str
     teachers: str
     teaching: str
-    hints: bool
     options: dict[str, Any]
+    hints: bool = False
 
     @property
     def features(self) -> bool:
@@ -88,8 +88,8 @@ class System:
                 raise UserError(
                     f"conf/systems/{name}.yaml: {option}: must hold 'option: value' lines"
                 )
-        return System(name, teachers, teaching, hints, options)
+        return System(name, teachers, teaching, options, hints)
 
 
 # Not one of the systems: the first stage of those with hints.
-HINTS = System("hints", teachers="upstream", teaching="frames", hints=False, options={})
+HINTS = System("hints", teachers="upstream", teaching="frames", options={})

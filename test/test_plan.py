@@ -783,6 +783,38 @@ def test_students_with_an_encoder_of_their_own(tmp_path):
     speech = {job.output.parent.name: value(job, "--speech") for job in plan.predictions}
     assert speech["kd"].endswith(",sound") and speech["teacher_all"].endswith(",kaldi_ark")
     assert plan.experiment()["systems"] == ["teacher_all", "ft", "kd", "mtkd"]
+    assert not plan.hint_stores
+
+
+def test_students_that_learn_from_hints_share_their_first_stage(tmp_path):
+    (tmp_path / "small.yaml").write_text("frontend: conv\npooling: stats\n")
+    options = dict(student_mode="own", student_config="small.yaml", folds="1", labelled_share=0.5)
+    plan = make_plan("de en", systems="ft ft_hints kd_hints mtkd_hints", **options)
+    assert names(plan.stage(5)) == ["teacher_all", "teacher_de", "teacher_en", "hints"]
+    hints = plan.hints(plan.runs[0])
+    words = " ".join(hints.argv)
+    assert "bin.hint_train" in words and "last_frames/" in value(hints, "--hints_info")
+    assert "/train_all/" in words and "feats.scp,hint,kaldi_ark" in words  # no label is needed
+    stored = [job for job in plan.stage(4) if "last_frames" in " ".join(job.argv)]
+    assert {value(job, "--pooling") for job in stored if "--pooling" in job.argv} == {"last_frames"}
+    models = by_name(plan)
+    for name in ("ft_hints", "kd_hints", "mtkd_hints"):
+        start = f"{hints.output}/model.pth:frontend:frontend"
+        assert hints in models[name].needs and value(models[name], "--init_param") == start
+    assert hints not in models["ft"].needs and "--init_param" not in models["ft"].argv
+    assert "hints" not in models  # not a classifier: nothing to test
+    assert hints not in plan.logits(plan.runs[0], "monolingual").needs
+
+
+def test_a_student_without_a_language_has_hints_without_it(tmp_path):
+    (tmp_path / "small.yaml").write_text("frontend: conv\npooling: stats\n")
+    options = dict(student_mode="own", student_config="small.yaml", folds="1")
+    plan = make_plan("de en", systems="mtkd_hints", leave_one_language_out="true", **options)
+    run = next(run for run in plan.left_out if run.without == "de")
+    hints = plan.hints(run)
+    assert "without_de" in str(hints.output) and "without_de" in value(hints, "--hints_info")
+    assert hints in plan.models[run]["mtkd_hints"].needs
+    assert plan.index(run.tree, hints=True) in plan.stage(4)
 
 
 @pytest.mark.parametrize(
@@ -790,6 +822,7 @@ def test_students_with_an_encoder_of_their_own(tmp_path):
     [
         ({"student_mode": "small"}, "--student_mode small: must be one of own, frozen"),
         ({"student_mode": "own"}, "conf/train_frozen.yaml: --student_mode own goes with an enc"),
+        ({"systems": "mtkd_hints"}, "mtkd_hints.yaml: hints: true is for students with an enc"),
         ({"crossfit": 1}, "--crossfit 1: must be 2 or more"),
         ({"crossfit": 2, "leave_one_language_out": "true"}, "make two experiments"),
         ({"teacher_ensemble": "soup"}, "soup needs --teacher_init multilingual"),

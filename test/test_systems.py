@@ -102,6 +102,13 @@ def test_a_system_with_an_unknown_way_of_teaching(text):
         System.read("odd")
 
 
+def test_hints():
+    assert System.read("mtkd_hints").hints and not System.read("mtkd").hints
+    write("conf/systems/odd.yaml", "teachers: none\nhints: 1\n")
+    with pytest.raises(UserError, match="odd.yaml: hints 1: must be true or false"):
+        System.read("odd")
+
+
 def test_numbers_and_parts_of_a_system():
     write("conf/systems/odd.yaml", "teachers: ft\ndistill_conf:\n  feature_lambda: 1e-1\n")
     assert System.read("odd").features

@@ -160,7 +160,7 @@ def page(root: Path) -> str:
     for title, rows in recipe_rows((root / "run.sh").read_text(encoding="utf-8")):
         lines += [f"### {title}", "", table(rows)]
     said = described(System, "Attributes")
-    keys = (("teachers", "must be given"), ("teaching", "`cached`"))
+    keys = (("teachers", "must be given"), ("teaching", "`cached`"), ("hints", "`false`"))
     lines += [SYSTEMS, table((key, default, said[key]) for key, default in keys)]
     lines += ["## A training: the task's own keys", ""]
     own = [

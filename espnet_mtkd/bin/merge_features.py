@@ -52,13 +52,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         entries.update(read_map(Path(folder) / "feats.scp"))
     write_map(output / "feats.scp", entries)
     write_text(output / "info.json", json.dumps(infos[0], indent=1) + "\n")
-    if infos[0]["pooling"] == FRAMES:  # of which there is a different number in every utterance
-        return
     for keys in sorted(Path(args.folds_dir).glob("fold_*/train*/utt2emotion")):
         fold, name = keys.parts[-3:-1]
         for utt_id in read_map(keys):
             if utt_id not in entries:
                 raise UserError(f"{keys}: utterance {utt_id} has no features; run stage 4 again")
+        if infos[0]["pooling"] == FRAMES:  # of which every utterance has another number
+            continue
         matrices = (load_mat(entries[utt_id]) for utt_id in read_map(keys))
         write_stats(output / fold / f"{name}.npz", matrices)
 

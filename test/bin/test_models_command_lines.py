@@ -161,6 +161,16 @@ def test_statistics_are_of_the_training_sets_only(stores, tmp_path):
         np.testing.assert_allclose(variance, vectors.var(0))
 
 
+def test_frames_have_no_statistics(stores, tmp_path):
+    for folder in stores:
+        (Path(folder) / "info.json").write_text('{"pooling": "last_frames", "frame_shift": 320}')
+    argv = ["--feats_dir", *stores, "--folds_dir", str(tmp_path / "folds")]
+    merge_features.main([*argv, "--output_dir", str(tmp_path / "merged")])
+    assert sorted(p.name for p in (tmp_path / "merged").iterdir()) == ["feats.scp", "info.json"]
+    with pytest.raises(UserError, match="utterance y0 has no features; run stage 4 again"):
+        merge_features.main([*argv[:2], *argv[3:], "--output_dir", str(tmp_path / "half")])
+
+
 def test_stores_of_two_upstreams_do_not_mix(stores, tmp_path):
     (tmp_path / "y" / "info.json").write_text('{"pooling": "stats"}')
     argv = ["--feats_dir", *stores, "--folds_dir", str(tmp_path / "folds")]

@@ -88,6 +88,7 @@ def test_frames_of_the_last_layer(audio, checkpoints, tmp_path):
     argv = ["--data_dir", str(audio), "--output_dir", str(tmp_path), "--pooling", "last_frames"]
     extract_features.main([*argv, "--upstream", "hf_whisper_custom", "--upstream_path", path])
     feats, upstream = read_ark(tmp_path / "feats.scp"), Upstream("hf_whisper_custom", path)
+    assert json.loads((tmp_path / "info.json").read_text())["frame_shift"] == 320
     for utt, wav in read_map(audio / "wav.scp").items():
         samples = torch.from_numpy(soundfile.read(wav, dtype="float32")[0])[None]
         states, _ = upstream(samples, torch.tensor([samples.shape[1]]))
