@@ -41,7 +41,8 @@ class HintTask(SERTask):
     """The first stage of a student with ``hints: true``; its encoder is what is kept.
 
     Data names: ``speech``, and ``hint``, the frames (Frames, H) of the upstream's last layer. The
-    config is that of the student; what it says of pooling and head is not used.
+    config is that of the student; what it says of pooling, head and the choice of an epoch is not
+    used: it is the last one.
     """
 
     @classmethod
@@ -53,6 +54,12 @@ class HintTask(SERTask):
         group.add_argument(
             "--hints_info", type=str_or_none, help="info.json of the stored frames of an upstream"
         )
+
+    @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        """Train to the end: the student's criteria are of emotions."""
+        args.best_model_criterion, args.patience = [], None
+        super().main_worker(args)
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:

@@ -52,7 +52,8 @@ def argv(toy, stored, tmp_path):
     def make(name: str = "hints", **changed) -> list[str]:
         conf = dict(frontend="conv", frontend_conf=CONV, pooling="stats", normalize=None)
         config = {**yaml.safe_load(Path(toy.argv(tmp_path)[1]).read_text()), **conf, **changed}
-        config |= dict(keep_in_memory=True, best_model_criterion=[])
+        config["keep_in_memory"] = True
+        assert config["best_model_criterion"] == [["valid", "uar", "max"]]  # there is none
         config["optim_conf"] = {**config["optim_conf"], "lr": 0.01}
         (tmp_path / "hints.yaml").write_text(yaml.safe_dump(config))
         words = toy.argv(tmp_path / name)
@@ -73,6 +74,7 @@ def test_the_encoder_learns_what_the_upstream_hears(argv, tmp_path):
     HintTask.main(cmd=[*argv(), "--max_epoch", "8"])
     history = json.loads((tmp_path / "hints" / "history.json").read_text())
     assert history["8"]["valid"]["loss"] < 0.6 * history["1"]["valid"]["loss"] < 1
+    assert (tmp_path / "hints" / "model.pth").readlink() == Path("8epoch.pth")
 
 
 def test_a_student_starts_from_the_encoder(argv, tmp_path):

@@ -80,7 +80,8 @@ students() {
         for share in 1 0.25; do
             recipe "others_${size}_${share}" --teacher_init multilingual "${others[@]}" \
                 --student_mode own --student_config "conf/train_conv_${size}.yaml" \
-                --labelled_share ${share} --systems "ft kd mtkd kd_features mtkd_features"
+                --labelled_share ${share} --systems "ft kd mtkd kd_features mtkd_features \
+                ft_hints kd_hints mtkd_hints"
         done
     done
 }
