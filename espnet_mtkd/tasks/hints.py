@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from espnet2.asr.frontend.abs_frontend import AbsFrontend
 from espnet2.utils.types import str_or_none
 
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.hint_model import ESPnetHintModel
-from espnet_mtkd.tasks.ser import ON_FILTER_BANKS, SERTask, construct, frontend_choices
+from espnet_mtkd.tasks.ser import ON_FILTER_BANKS, SERTask, read_info
 
 
 class MeanHints:
@@ -74,7 +73,7 @@ class HintTask(SERTask):
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> MeanHints:
         """Bring the hints to the encoder's frames."""
-        encoder, info = cls.build_encoder(args), read_info(args)
+        encoder, info = cls.build_frontend(args), read_info(args.hints_info, "hints_info")
         frames, rest = divmod(encoder.frame_shift, info["frame_shift"])
         if rest:
             raise UserError(
@@ -85,26 +84,17 @@ class HintTask(SERTask):
         return MeanHints(super().build_preprocess_fn(args, train), frames)
 
     @classmethod
-    def build_encoder(cls, args: argparse.Namespace) -> Any:
-        """Build the student's encoder."""
+    def build_frontend(cls, args: argparse.Namespace) -> AbsFrontend:
+        """Build the student's encoder, no upstream."""
         if args.frontend not in ON_FILTER_BANKS:
             raise UserError(
                 f"frontend {args.frontend}: hints are for an encoder of the student's own "
                 f"({', '.join(ON_FILTER_BANKS)})"
             )
-        frontend = frontend_choices.get_class(args.frontend)
-        return construct("frontend_conf", frontend, **args.frontend_conf)
+        return super().build_frontend(args)
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> ESPnetHintModel:
         """Build encoder and projector."""
-        size = read_info(args)["frontend_conf"]["hidden_size"]
-        return ESPnetHintModel(cls.build_encoder(args), size, args.model_conf.get("max_duration"))
-
-
-def read_info(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what is known of the stored frames."""
-    path = Path(args.hints_info)
-    if not path.is_file():
-        raise UserError(f"--hints_info {path}: no such file; stage 4 writes it")
-    return json.loads(path.read_text(encoding="utf-8"))
+        size = read_info(args.hints_info, "hints_info")["frontend_conf"]["hidden_size"]
+        return ESPnetHintModel(cls.build_frontend(args), size, args.model_conf.get("max_duration"))

@@ -89,6 +89,13 @@ def read_names(value: str | Sequence[str] | None, option: str) -> list[str]:
     return names
 
 
+def read_info(path: str, option: str) -> dict[str, Any]:
+    """Return what is known of stored features, from their info.json."""
+    if not Path(path).is_file():
+        raise UserError(f"--{option} {path}: no such file; stage 4 writes it")
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
 def construct(option: str, cls: type, *args: Any, **conf: Any) -> Any:
     """Build ``cls(*args, **conf)``; an option that it does not know is the user's mistake."""
     check_options(option, cls, *args, **conf)
@@ -237,20 +244,22 @@ class SERTask(AbsTask):
         return ()
 
     @classmethod
+    def build_frontend(cls, args: argparse.Namespace) -> AbsFrontend:
+        """Build the upstream, or the encoder of the model's own."""
+        frontend = frontend_choices.get_class(args.frontend)
+        return construct("frontend_conf", frontend, **args.frontend_conf)
+
+    @classmethod
     def classifier(cls, args: argparse.Namespace) -> dict[str, Any]:
         """Build the arguments of a classifier; ``args`` become portable on the way."""
         args.emotions = read_names(args.emotions, "emotions")
         args.languages = read_names(args.languages, "languages")
         if args.feats_info is not None:
-            if not Path(args.feats_info).is_file():
-                raise UserError(f"--feats_info {args.feats_info}: no such file; stage 4 writes it")
-            info = json.loads(Path(args.feats_info).read_text(encoding="utf-8"))
+            info = read_info(args.feats_info, "feats_info")
             args.pooling = info["pooling"]
             args.frontend_conf = {**args.frontend_conf, **info["frontend_conf"]}
             args.feats_info = None
-        frontend = construct(
-            "frontend_conf", frontend_choices.get_class(args.frontend), **args.frontend_conf
-        )
+        frontend = cls.build_frontend(args)
         pooling = construct(
             "pooling_conf", pooling_choices.get_class(args.pooling), **args.pooling_conf
         )
