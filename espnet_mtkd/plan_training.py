@@ -225,7 +225,7 @@ class TrainingPlan(ConfigPlan):
         return [job for job in found.values() if job.stage == stage]
 
     def _train_set(self, run: Run, taught: bool, language: str | None = None) -> Path:
-        """Return the training set; what has no label is of use to students of teachers only."""
+        """Return the training set; of use without a label is only what teachers or frames teach."""
         if taught and (self.o.labelled_share < 1 or self.unlabelled):
             return run.sets / "train_all"
         return run.sets / (f"train_{language}" if language else "train")
@@ -249,8 +249,9 @@ class TrainingPlan(ConfigPlan):
         """Return the training of a system, or else of a teacher, of one ``language`` or of all."""
         o, folder = self.o, self._folder(run)
         taught = system is not None and system.teachers != "none"
+        frames = system is HINTS or (system is not None and system.frames)
         mode = self.mode(system)
-        train = self._train_set(run, taught, language)
+        train = self._train_set(run, taught or frames, language)
         dev = run.sets / (f"dev_{language}" if language else "dev")
         config_file = o.student_config if system else self.teacher_base
         config = self.config(self.language_config if language else config_file, system)
@@ -265,7 +266,7 @@ class TrainingPlan(ConfigPlan):
         _write_if_new(config_path, yaml.safe_dump(config, sort_keys=True))
         argv = ["--config", str(config_path), "--output_dir", str(folder / name)]
         argv += ["--seed", str(run.seed), "--ngpu", str(o.ngpu), "--resume", "true"]
-        languages = "languages_all" if taught and self.unlabelled else "languages"
+        languages = "languages_all" if (taught or frames) and self.unlabelled else "languages"
         argv += ["--emotions", str(run.tree.output / "emotions")]
         argv += ["--languages", str(run.tree.output / languages)]
         needs = [run.tree]
@@ -277,9 +278,15 @@ class TrainingPlan(ConfigPlan):
         if system is not None and system.hints:
             hints = self.hints(run)
             needs.append(hints)
-            # Of the first stage only the encoder goes on.
             path = hints.output / PARAMETERS_OF_TRAINING
             argv += ["--init_param", f"{path}:frontend:frontend"]
+            if system.frames:  # what was learned first goes on being learned
+                argv += [f"{path}:hint_loss:hint_loss"]
+        if frames:
+            index = self.index(run.tree, hints=True)
+            needs.append(index)
+            argv += ["--hints_info", str(index.output / "info.json")]
+            data_names.append((str(index.output / "feats.scp"), "hint", "kaldi_ark"))
         if cache is not None:
             needs.append(cache)
             data_names.append((str(cache.output / "logits.scp"), "teacher_logits", "kaldi_ark"))
@@ -287,12 +294,7 @@ class TrainingPlan(ConfigPlan):
                 scp = str(cache.output / "embeddings.scp")
                 data_names.append((scp, "teacher_embeddings", "kaldi_ark"))
             argv += ["--teachers", str(cache.output / "teachers")]
-        elif system is HINTS:
-            index = self.index(run.tree, hints=True)
-            needs.append(index)
-            argv += ["--hints_info", str(index.output / "info.json")]
-            data_names.append((str(index.output / "feats.scp"), "hint", "kaldi_ark"))
-        elif taught:
+        elif taught and system is not HINTS:
             if o.crossfit:
                 raise UserError(
                     f"--crossfit: system {system.name} has live teachers, who speak for themselves "

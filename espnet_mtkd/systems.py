@@ -47,6 +47,7 @@ class System:
         options: what is left: options of the task, such as ``weighting``.
         hints: whether the encoder, one of the student's own, first learns from the frames of the
             upstream, see :class:`~espnet_mtkd.models.hint_model.ESPnetHintModel`; default false.
+            With ``model_conf: hint_lambda`` it goes on learning them beside the labels.
     """
 
     name: str
@@ -58,8 +59,16 @@ class System:
     @property
     def features(self) -> bool:
         """Whether the student learns the teachers' features as well as their logits."""
-        share = self.options.get("distill_conf", {}).get("feature_lambda", 0)
-        return check_number(f"conf/systems/{self.name}.yaml: feature_lambda", share) > 0
+        return self._weight("distill_conf", "feature_lambda") > 0
+
+    @property
+    def frames(self) -> bool:
+        """Whether the student goes on learning the frames of the upstream beside its labels."""
+        return self._weight("model_conf", "hint_lambda") > 0
+
+    def _weight(self, group: str, option: str) -> float:
+        weight = self.options.get(group, {}).get(option, 0)
+        return check_number(f"conf/systems/{self.name}.yaml: {option}", weight)
 
     @staticmethod
     def read(name: str) -> System:
@@ -88,7 +97,10 @@ class System:
                 raise UserError(
                     f"conf/systems/{name}.yaml: {option}: must hold 'option: value' lines"
                 )
-        return System(name, teachers, teaching, options, hints)
+        system = System(name, teachers, teaching, options, hints)
+        if system.frames and not hints:
+            raise UserError(f"conf/systems/{name}.yaml: hint_lambda needs hints: true")
+        return system
 
 
 # Not one of the systems: the first stage of those with hints.

@@ -806,6 +806,24 @@ def test_students_that_learn_from_hints_share_their_first_stage(tmp_path):
     assert hints not in plan.logits(plan.runs[0], "monolingual").needs
 
 
+def test_students_that_go_on_with_hints(tmp_path):
+    (tmp_path / "small.yaml").write_text("frontend: conv\npooling: stats\n")
+    options = dict(student_mode="own", student_config="small.yaml", folds="1", labelled_share=0.5)
+    plan = make_plan("de en", systems="ft ft_frames mtkd_hints mtkd_frames", **options)
+    run, models = plan.runs[0], by_name(plan)
+    hints, index = plan.hints(run), plan.index(run.tree, hints=True)
+    for name in ("ft_frames", "mtkd_frames"):
+        words = " ".join(models[name].argv)
+        first = f"{hints.output}/model.pth"
+        assert f"--init_param {first}:frontend:frontend {first}:hint_loss:hint_loss" in words
+        assert f"{index.output}/feats.scp,hint,kaldi_ark" in words and "/train_all/" in words
+        assert value(models[name], "--hints_info") == f"{index.output}/info.json"
+        assert {hints, index} <= set(models[name].needs)
+    for name in ("ft", "mtkd_hints"):
+        assert "hint," not in " ".join(models[name].argv) and index not in models[name].needs
+    assert "bin.ser_train" in " ".join(models["ft_frames"].argv)
+
+
 def test_a_student_without_a_language_has_hints_without_it(tmp_path):
     (tmp_path / "small.yaml").write_text("frontend: conv\npooling: stats\n")
     options = dict(student_mode="own", student_config="small.yaml", folds="1")

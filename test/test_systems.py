@@ -39,9 +39,10 @@ def test_every_system_is_complete(name):
     system = System.read(name)
     options = dict(system.options)
     assert system.name == name
-    model_conf = options.pop("model_conf", {})
+    model_conf = dict(options.pop("model_conf", {}))
     if system.teachers == "none" or system.teaching == "live":
         assert 0 <= model_conf.pop("mixup", 0) <= 1  # cached logits are of unmixed utterances
+    assert (model_conf.pop("hint_lambda", 0) > 0) == system.frames
     if system.teachers == "none":
         assert model_conf == options == {}
         return
@@ -106,6 +107,16 @@ def test_hints():
     assert System.read("mtkd_hints").hints and not System.read("mtkd").hints
     write("conf/systems/odd.yaml", "teachers: none\nhints: 1\n")
     with pytest.raises(UserError, match="odd.yaml: hints 1: must be true or false"):
+        System.read("odd")
+
+
+def test_hints_beside_the_labels():
+    assert System.read("mtkd_frames").frames and not System.read("mtkd_hints").frames
+    write("conf/systems/odd.yaml", "teachers: none\nmodel_conf:\n  hint_lambda: 1.0\n")
+    with pytest.raises(UserError, match="odd.yaml: hint_lambda needs hints: true"):
+        System.read("odd")
+    write("conf/systems/odd.yaml", "teachers: none\nhints: true\nmodel_conf:\n  hint_lambda: a\n")
+    with pytest.raises(UserError, match="odd.yaml: hint_lambda 'a': must be a number"):
         System.read("odd")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from espnet_mtkd.distill import MEMBER, TRAINING_ONLY
+from espnet_mtkd.distill import MEMBER
 from espnet_mtkd.distill.features import FeatureLoss
 from espnet_mtkd.distill.loss import MultiTeacherLoss
 from espnet_mtkd.distill.opinions import Opinions, abstain, align
@@ -163,13 +163,6 @@ class ESPnetMTKDModel(ESPnetSERModel):
             stats["loss_feature"] = loss_feature.detach()
         stats["loss"] = loss.detach()
         return loss, stats
-
-    def count_params(self) -> dict[str, int]:
-        """As for the classifier; what only the training has does not count."""
-        counts = super().count_params()
-        own = [getattr(self, name) for name in TRAINING_ONLY]
-        extra = sum(p.numel() for module in own if module is not None for p in module.parameters())
-        return {key: value - extra for key, value in counts.items()}
 
     def begin_epoch(self, progress: float = 0.0) -> None:
         """Forget the counts of the epoch before, and follow the schedule of lambda."""

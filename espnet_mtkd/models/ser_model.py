@@ -11,11 +11,16 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 from espnet_mtkd.data.wavheader import SAMPLE_RATE
+from espnet_mtkd.distill import TRAINING_ONLY
+from espnet_mtkd.distill.hints import HintLoss
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.layers import LayerWeighting
 from espnet_mtkd.models.mixup import mixup
 from espnet_mtkd.models.pooling import AbsPooling
 from espnet_mtkd.yaml_numbers import check_number
+
+# Hidden states (Batch, Frames, H) of each layer, and their lengths (Batch,).
+Heard = tuple[list[torch.Tensor], list[torch.Tensor]]
 
 
 def max_samples(max_duration: float | None) -> int | None:
@@ -32,7 +37,7 @@ def hear(
     speech: torch.Tensor,
     speech_lengths: torch.Tensor,
     max_samples: int | None,
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+) -> Heard:
     """Return the hidden states of waveforms, of their first ``max_samples`` only.
 
     Filter banks (Batch, Frames, 80) are as long as they shall be.
@@ -57,6 +62,9 @@ class ESPnetSERModel(AbsESPnetModel):
             language as well; default 0, no such head.
         max_duration: what comes later in a waveform is not heard, seconds; default None, all of it.
         mixup: parameter of :func:`~espnet_mtkd.models.mixup.mixup`; default 0, no mixing.
+        hint_lambda: weight of ``hint_loss``; default 0.
+        hint_loss: compares the frames of an encoder of the model's own with those of an upstream,
+            which a training set has beside the speech; None (default): no such part.
     """
 
     def __init__(
@@ -72,6 +80,8 @@ class ESPnetSERModel(AbsESPnetModel):
         mixup: float = 0.0,
         lid_lambda: float = 0.0,
         max_duration: float | None = None,
+        hint_lambda: float = 0.0,
+        hint_loss: HintLoss | None = None,
     ) -> None:
         super().__init__()
         self.emotions = list(emotions)
@@ -81,7 +91,8 @@ class ESPnetSERModel(AbsESPnetModel):
         self.normalize = normalize
         self.layer_weighting = layer_weighting
         self.head = head
-        for name, value in (("mixup", mixup), ("lid_lambda", lid_lambda)):
+        weights = dict(mixup=mixup, lid_lambda=lid_lambda, hint_lambda=hint_lambda)
+        for name, value in weights.items():
             if check_number(f"model_conf: {name}", value) < 0:
                 raise UserError(f"model_conf: {name} {value}: must not be below 0")
         if not 0 <= check_number("model_conf: label_smoothing", label_smoothing) < 1:
@@ -90,6 +101,10 @@ class ESPnetSERModel(AbsESPnetModel):
         self.mixup = mixup
         self.lid_lambda = lid_lambda
         self.max_samples = max_samples(max_duration)
+        self.hint_lambda = hint_lambda
+        self.hint_loss = hint_loss
+        if mixup > 0 and hint_loss is not None:
+            raise UserError("model_conf: mixup with hint_lambda: hints are of unmixed utterances")
         self.language_head = None
         if lid_lambda > 0:
             self.language_head = torch.nn.Linear(self.embedding_size, len(self.languages))
@@ -102,21 +117,29 @@ class ESPnetSERModel(AbsESPnetModel):
         """Size P of the vector that the head sees."""
         return self.pooling.output_size(self.frontend.output_size())
 
-    def pool(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> torch.Tensor:
+    def pool(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor, heard: Heard | None = None
+    ) -> torch.Tensor:
         """Return the pooled layers (Batch, Layers, P) of waveforms (Batch, Samples) at 16 kHz.
 
         Pooled layers that come from a store pass through. An encoder of the model's own takes
         filter banks (Batch, Frames, 80) as well.
+
+        Args:
+            heard: the hidden states of the speech, if they are known.
         """
         if speech.dim() == 3 and self.frontend.mode != "own":
             return speech
-        states, lengths = hear(self.frontend, speech, speech_lengths, self.max_samples)
+        heard = heard or hear(self.frontend, speech, speech_lengths, self.max_samples)
+        states, lengths = heard
         pooled = [self.pooling(h, n) for h, n in zip(states, lengths, strict=True)]
         return torch.stack(pooled, dim=1)
 
-    def embed(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> torch.Tensor:
+    def embed(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor, heard: Heard | None = None
+    ) -> torch.Tensor:
         """Return one vector (Batch, P) per utterance: standardised, layers summed."""
-        pooled = self.pool(speech, speech_lengths)
+        pooled = self.pool(speech, speech_lengths, heard)
         if self.normalize is not None:
             pooled = self.normalize(pooled)
         return self.layer_weighting(pooled)
@@ -166,6 +189,8 @@ class ESPnetSERModel(AbsESPnetModel):
             speech_lengths: (Batch,).
             emotion: index of the emotion (Batch, 1), -1 where the label is not known.
             language: index of the language (Batch, 1).
+            batch: what else there is, such as ``hint``, see
+                :class:`~espnet_mtkd.distill.hints.HintLoss`.
         """
         emotion, language = emotion.flatten(), language.flatten()
         known = emotion >= 0
@@ -173,7 +198,10 @@ class ESPnetSERModel(AbsESPnetModel):
         targets = targets.to(speech.dtype)
         if self.training and self.mixup > 0:
             speech, speech_lengths, targets = mixup(speech, speech_lengths, targets, self.mixup)
-        embedding = self.embed(speech, speech_lengths)
+        states = None
+        if self.hint_loss is not None:
+            states = hear(self.frontend, speech, speech_lengths, self.max_samples)
+        embedding = self.embed(speech, speech_lengths, heard=states)
         logits = self.head(embedding)
         batch.update(
             emotion=emotion,
@@ -192,6 +220,11 @@ class ESPnetSERModel(AbsESPnetModel):
             loss = loss + self.lid_lambda * loss_lid
             stats.update(loss=loss.detach(), loss_lid=loss_lid.detach())
             stats["lid_acc"] = (heard.argmax(-1) == language).float().mean()
+        if states is not None and "hint" in batch:
+            (frames, *_), (lengths, *_) = states
+            loss_hint = self.hint_loss(frames, lengths, batch["hint"], batch["hint_lengths"])
+            loss = loss + self.hint_lambda * loss_hint
+            stats.update(loss=loss.detach(), loss_hint=loss_hint.detach())
         hypothesis = logits.argmax(-1)
         index = (language[known], emotion[known], hypothesis[known])
         ones = torch.ones_like(emotion[known], dtype=self.confusion.dtype)
@@ -199,11 +232,15 @@ class ESPnetSERModel(AbsESPnetModel):
         return force_gatherable((loss, stats, len(emotion)), loss.device)
 
     def count_params(self) -> dict[str, int]:
-        """Return ``num_params``, with what is used of a frozen upstream, and ``num_trainable``."""
-        own = sum(p.numel() for p in self.parameters())
+        """Return ``num_params``, with what is used of a frozen upstream, and ``num_trainable``.
+
+        What only the training has does not count.
+        """
+        parts = [m for name, m in self.named_children() if name not in TRAINING_ONLY]
+        own = sum(p.numel() for part in parts for p in part.parameters())
         last = self.layer_weighting.chosen[-1]
         held = self.frontend.num_params(last) if self.frontend.mode == "frozen" else 0
-        trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        trainable = sum(p.numel() for m in parts for p in m.parameters() if p.requires_grad)
         return {"num_params": own + held, "num_trainable": trainable}
 
     def begin_epoch(self, progress: float = 0.0) -> None:

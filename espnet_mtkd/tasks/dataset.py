@@ -1,4 +1,4 @@
-"""A dataset that stays in memory: stored features are small, and every epoch wants all of them."""
+"""What a training reads: a dataset that stays in memory, and last steps before the model."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from espnet_mtkd.models.encoders import ConvEncoder
 
 class MemoryDataset(ESPnetDataset):
     """ESPnet's dataset, which reads and preprocesses every utterance only once.
+
+    Stored features are small, and every epoch wants all of them.
 
     ESPnet's own ``--max_cache_size`` keeps its cache in a server process, because data loaders may
     have workers; passing a matrix of a few kilobytes through a pipe costs more than reading it.
@@ -53,3 +55,26 @@ class FilterBanks:
         speech = torch.from_numpy(data["speech"][: self.max_samples]).float()
         banks, _ = self.encoder.features(speech[None], torch.tensor([len(speech)]))
         return {**data, "speech": banks[0].numpy()}
+
+
+class MeanHints:
+    """A preprocessor's last step: one hint for each of the encoder's frames, where there are hints.
+
+    Args:
+        preprocess: what comes before.
+        frames: of the upstream that are averaged to one.
+    """
+
+    def __init__(self, preprocess: Callable, frames: int) -> None:
+        self.preprocess = preprocess
+        self.frames = frames
+
+    def __call__(self, uid: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Preprocess an utterance; frames that do not fill a hint make a last one."""
+        data = self.preprocess(uid, data)
+        if "hint" not in data:
+            return data
+        starts = np.arange(0, len(data["hint"]), self.frames)
+        sums = np.add.reduceat(data["hint"], starts, axis=0)
+        counts = np.minimum(self.frames, len(data["hint"]) - starts)
+        return {**data, "hint": (sums / counts[:, None]).astype(np.float32)}

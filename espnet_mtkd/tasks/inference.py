@@ -68,6 +68,7 @@ def load_model(
     upstream = args.frontend_conf.get("path_or_url")
     if upstream is not None and (config.parent / upstream).exists():  # a packed model's own
         args.frontend_conf["path_or_url"] = str(config.parent / upstream)
+    args.hints_info = None  # as are teachers: of the training alone
     model = SERTask.build_model(args)
     state = safe_torch_load(model_file, map_location="cpu")
     # What a student learned about its teachers is of no use without them.

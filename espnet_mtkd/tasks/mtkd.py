@@ -64,7 +64,8 @@ class MTKDTask(SERTask):
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
         """Of cached teachers; with them, the loss of the development set has their part too."""
-        return ("teacher_logits", "teacher_embeddings")
+        own = super().optional_data_names(train, inference)
+        return (*own, "teacher_logits", "teacher_embeddings")
 
     @classmethod
     def hears_waveforms(cls, args: argparse.Namespace) -> bool:

@@ -22,6 +22,7 @@ from espnet2.utils.types import str2bool, str_or_none
 
 from espnet_mtkd.data.ark import check_index
 from espnet_mtkd.data.labels import HIDDEN
+from espnet_mtkd.distill.hints import HintLoss
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.encoders import ConformerEncoder, ConvEncoder
 from espnet_mtkd.models.head import LinearHead, MLPHead
@@ -29,7 +30,7 @@ from espnet_mtkd.models.layers import LayerWeighting, Standardize
 from espnet_mtkd.models.pooling import AbsPooling, MeanPooling, StatsPooling
 from espnet_mtkd.models.ser_model import ESPnetSERModel, max_samples
 from espnet_mtkd.models.upstream import Upstream
-from espnet_mtkd.tasks.dataset import FilterBanks, MemoryDataset
+from espnet_mtkd.tasks.dataset import FilterBanks, MeanHints, MemoryDataset
 from espnet_mtkd.tasks.optimizers import set_learning_rates
 from espnet_mtkd.tasks.trainer import SERTrainer
 from espnet_mtkd.yaml_numbers import with_numbers
@@ -114,7 +115,8 @@ class SERTask(AbsTask):
     """Emotion classification with any S3PRL upstream, from waveforms or stored features.
 
     Data names: ``speech`` (waveforms, or stored pooled layers), ``emotion`` and ``language``
-    (the names, from ``utt2emotion`` and ``utt2lang``).
+    (the names, from ``utt2emotion`` and ``utt2lang``); for ``model_conf: hint_lambda`` also
+    ``hint``, the frames (Frames, H) of the last layer of an upstream.
     """
 
     num_optimizers = 1
@@ -145,6 +147,9 @@ class SERTask(AbsTask):
             help="info.json of stored features; training from them then never loads the upstream",
         )
         group.add_argument(
+            "--hints_info", type=str_or_none, help="info.json of the stored frames of an upstream"
+        )
+        group.add_argument(
             "--layers",
             type=lambda text: None if text == "all" else [int(i) for i in text.split(",")],
             help="Layers of the upstream in use, e.g. 0,3,-1; default: all",
@@ -172,6 +177,12 @@ class SERTask(AbsTask):
         # Groups of options only: ESPnet knows the types of the others, and a path stays a path.
         groups = {key: value for key, value in vars(args).items() if isinstance(value, dict)}
         vars(args).update(with_numbers(groups))
+        data = {name for _, name, _ in args.train_data_path_and_name_and_type}
+        if args.model_conf.get("hint_lambda", 0) > 0 and not (args.hints_info and "hint" in data):
+            raise UserError(
+                "model_conf: hint_lambda needs the frames of an upstream: --hints_info, and hint "
+                "in --train_data_path_and_name_and_type"
+            )
         super().main_worker(args)
 
     @classmethod
@@ -186,15 +197,29 @@ class SERTask(AbsTask):
         return CommonCollateFn(float_pad_value=0.0, int_pad_value=-1)
 
     @classmethod
-    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> LabelPreprocessor:
-        """Map names of emotions and languages to indices."""
-        return LabelPreprocessor(
+    def build_preprocess_fn(
+        cls, args: argparse.Namespace, train: bool
+    ) -> LabelPreprocessor | MeanHints:
+        """Map names of emotions and languages to indices, and hints to the encoder's frames."""
+        labels = LabelPreprocessor(
             train,
             {
                 "emotion": read_names(args.emotions, "emotions"),
                 "language": read_names(args.languages, "languages"),
             },
         )
+        info = cls.hints_info(args)
+        if info is None:
+            return labels
+        encoder = cls.build_frontend(args)
+        frames, rest = divmod(encoder.frame_shift, info["frame_shift"])
+        if rest:
+            raise UserError(
+                f"--hints_info: the upstream's frames come every {info['frame_shift']} samples, "
+                f"those of the encoder every {encoder.frame_shift}, which must be a multiple "
+                "(frontend_conf: strides)"
+            )
+        return MeanHints(labels, frames)
 
     @classmethod
     def build_dataset(
@@ -240,14 +265,35 @@ class SERTask(AbsTask):
 
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        """No others."""
-        return ()
+        """Hints; with them, the loss of the development set has their part too."""
+        return ("hint",)
 
     @classmethod
     def build_frontend(cls, args: argparse.Namespace) -> AbsFrontend:
-        """Build the upstream, or the encoder of the model's own."""
+        """Build the upstream, or the encoder of the model's own, which alone can learn hints."""
+        if cls.hints_info(args) is not None and args.frontend not in ON_FILTER_BANKS:
+            raise UserError(
+                f"frontend {args.frontend}: hints are for an encoder of the student's own "
+                f"({', '.join(ON_FILTER_BANKS)})"
+            )
         frontend = frontend_choices.get_class(args.frontend)
         return construct("frontend_conf", frontend, **args.frontend_conf)
+
+    @staticmethod
+    def hints_info(args: argparse.Namespace) -> dict[str, Any] | None:
+        """Return what is known of stored frames, if any; ``args`` become portable on the way."""
+        info = getattr(args, "hints_info", None)  # older configs do not have it
+        if isinstance(info, str):
+            args.hints_info = info = read_info(info, "hints_info")
+        return info
+
+    @classmethod
+    def hint_loss(cls, args: argparse.Namespace, frontend: AbsFrontend) -> HintLoss | None:
+        """Build what compares the frames of an encoder with those of an upstream, if there are."""
+        info = cls.hints_info(args)
+        if info is None:
+            return None
+        return HintLoss(frontend.output_size(), info["frontend_conf"]["hidden_size"])
 
     @classmethod
     def classifier(cls, args: argparse.Namespace) -> dict[str, Any]:
@@ -283,6 +329,7 @@ class SERTask(AbsTask):
             normalize=normalize,
             layer_weighting=LayerWeighting(frontend.num_layers, layers),
             head=construct("head_conf", head, shape[1], len(args.emotions), **args.head_conf),
+            hint_loss=cls.hint_loss(args, frontend),
         )
         for name in parts.keys() & args.model_conf.keys():
             raise UserError(f"model_conf: {name}: has an option outside of model_conf")

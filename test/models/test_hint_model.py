@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from espnet_mtkd.distill.hints import HintLoss
 from espnet_mtkd.models.encoders import ConvEncoder
 from espnet_mtkd.models.hint_model import ESPnetHintModel
 
@@ -17,7 +18,7 @@ FRAMES = (9, 5, 1)  # of the encoder, which has one every 20 ms
 def make(**options) -> ESPnetHintModel:
     torch.manual_seed(0)
     encoder = ConvEncoder(channels=(6,), kernels=(3,), strides=(2,))
-    return ESPnetHintModel(encoder, hint_size=7, **options)
+    return ESPnetHintModel(encoder, HintLoss(encoder.output_size(), 7), **options)
 
 
 def batch(extra: int = 0) -> dict[str, torch.Tensor]:
@@ -35,7 +36,7 @@ def expected(model: ESPnetHintModel, given: dict[str, torch.Tensor]) -> float:
     """The definition, over lists of frames instead of padded matrices."""
     with torch.no_grad():
         states, lengths = model.frontend(given["speech"], given["speech_lengths"])
-        guess = model.projector(states[0])
+        guess = model.hint_loss.projector(states[0])
     rows = range(len(given["hint"]))
     count = [min(int(lengths[0][i]), int(given["hint_lengths"][i])) for i in rows]
     hints = np.concatenate([given["hint"][i, : count[i]].numpy() for i in rows])
@@ -61,8 +62,8 @@ def test_what_lies_behind_an_utterance_does_not_matter():
 
 def test_who_knows_nothing_has_a_loss_of_one():
     model = make()
-    torch.nn.init.zeros_(model.projector.weight)
-    torch.nn.init.zeros_(model.projector.bias)
+    torch.nn.init.zeros_(model.hint_loss.projector.weight)
+    torch.nn.init.zeros_(model.hint_loss.projector.bias)
     assert model(**batch())[0].item() == pytest.approx(1, rel=1e-3)
 
 
@@ -85,7 +86,7 @@ def test_encoder_and_projector_are_trained_and_nothing_else():
     model = make()
     model(**batch())[0].backward()
     assert all(p.grad is not None for p in model.frontend.parameters())
-    assert all(p.grad is not None for p in model.projector.parameters())
-    assert not any(p.requires_grad for p in model.norm.parameters())
+    assert all(p.grad is not None for p in model.hint_loss.projector.parameters())
+    assert not any(p.requires_grad for p in model.hint_loss.norm.parameters())
     encoder = sum(p.numel() for p in model.frontend.parameters())
     assert model.count_params() == {"num_params": encoder, "num_trainable": encoder}

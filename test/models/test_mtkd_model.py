@@ -349,9 +349,9 @@ def test_live_teachers_hear_what_the_student_hears(monkeypatch, share):
     for name, model in (("student", student), ("a", teachers[0]), ("b", teachers[1])):
         inner = model.embed
 
-        def spy(speech, lengths, name=name, inner=inner):
+        def spy(speech, lengths, name=name, inner=inner, **known):
             heard.setdefault(name, []).append((speech, lengths))
-            return inner(speech, lengths)
+            return inner(speech, lengths, **known)
 
         monkeypatch.setattr(model, "embed", spy)
     batch = {k: v for k, v in make_batch().items() if not k.startswith("teacher")}

@@ -5,7 +5,9 @@ import pytest
 import torch
 from sklearn.metrics import recall_score
 
+from espnet_mtkd.distill.hints import HintLoss
 from espnet_mtkd.errors import UserError
+from espnet_mtkd.models.encoders import ConvEncoder
 from espnet_mtkd.models.head import LinearHead
 from espnet_mtkd.models.layers import LayerWeighting, Standardize
 from espnet_mtkd.models.pooling import MeanPooling, StatsPooling
@@ -301,3 +303,64 @@ def test_count_params(checkpoints, frontends):
     tuned = build(Upstream("hf_wav2vec2_custom", path, mode="finetune")).count_params()
     assert tuned["num_params"] == own + upstream
     assert own < tuned["num_trainable"] < own + upstream
+
+
+# ---- hints -------------------------------------------------------------------------------------
+
+
+def with_hints(**options) -> tuple[ESPnetSERModel, dict[str, torch.Tensor]]:
+    torch.manual_seed(2)
+    encoder = ConvEncoder(channels=(6,), kernels=(3,), strides=(2,))
+    pooling = MeanPooling()
+    parts = (encoder, pooling, None, LayerWeighting(1), LinearHead(6, len(EMOTIONS), 8))
+    model = ESPnetSERModel(EMOTIONS, LANGUAGES, *parts, hint_loss=HintLoss(6, 5), **options)
+    speech = torch.nn.utils.rnn.pad_sequence(utterances(0.5, 0.3), batch_first=True)
+    batch = dict(
+        speech=speech,
+        speech_lengths=torch.tensor([8000, 4800]),
+        emotion=torch.tensor([[0], [-1]]),
+        language=torch.tensor([[0], [0]]),
+        hint=torch.randn(2, 24, 5),
+        hint_lengths=torch.tensor([24, 14]),
+    )
+    return model.eval(), batch
+
+
+def test_the_loss_of_hints_is_added():
+    model, batch = with_hints(hint_lambda=3.0)
+    states, lengths = model.frontend(batch["speech"], batch["speech_lengths"])
+    hints = model.hint_loss(states[0], lengths[0], batch["hint"], batch["hint_lengths"]).item()
+    loss, stats, _ = model(**batch)
+    bare = {key: value for key, value in batch.items() if "hint" not in key}
+    alone, plain, _ = model(**bare)  # the answer itself does not need them
+    assert "loss_hint" not in plain
+    assert float(stats["loss_hint"]) == pytest.approx(hints, rel=1e-6)
+    assert loss.item() == pytest.approx(alone.item() + 3 * hints, rel=1e-6)
+    assert float(stats["loss"]) == loss.item()
+
+
+def test_hints_hear_the_encoder_once(monkeypatch):
+    model, batch = with_hints(hint_lambda=1.0)
+    heard, forward = [], model.frontend.forward
+    monkeypatch.setattr(model.frontend, "forward", lambda *x: heard.append(x) or forward(*x))
+    model(**batch)
+    assert len(heard) == 1
+
+
+def test_the_loss_of_hints_is_no_part_of_the_student():
+    model, _ = with_hints(hint_lambda=1.0)
+    counts = model.count_params()
+    model.hint_loss = None
+    assert model.count_params() == counts
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hint_lambda": -1}, "hint_lambda -1: must not be below 0"),
+        ({"hint_lambda": 1.0, "mixup": 0.2}, "mixup with hint_lambda: hints are of unmixed"),
+    ],
+)
+def test_hints_that_cannot_be(options, message):
+    with pytest.raises(UserError, match=message):
+        with_hints(**options)

@@ -248,11 +248,11 @@ def test_small_students_few_labels_views_and_left_out_languages(shared):
     results = results_of(
         shared,
         "exp_small",
-        *("--systems", "ft kd mtkd mtkd_hints", "--student_mode", "own"),
+        *("--systems", "ft kd mtkd mtkd_hints ft_frames", "--student_mode", "own"),
         *("--student_config", "conf/train_conv_300k.yaml"),
         *("--labelled_share", "0.5", "--views", "1", "--leave_one_language_out", "true"),
     )
-    students = {"ft", "kd", "mtkd", "mtkd_hints"}
+    students = {"ft", "kd", "mtkd", "mtkd_hints", "ft_frames"}
     assert set(results["left_out"]["rows"]) == {"majority", "teacher_all", *students}
     assert list(results["left_out"]["data"]) == ["en", "fi", "fr"]
     rows = results["test"]["rows"]

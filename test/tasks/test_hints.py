@@ -14,7 +14,9 @@ import yaml
 from espnet_mtkd.data.ark import read_ark, write_ark
 from espnet_mtkd.data.datadir import read_map, write_map
 from espnet_mtkd.errors import UserError
-from espnet_mtkd.tasks.hints import HintTask, MeanHints
+from espnet_mtkd.tasks.dataset import MeanHints
+from espnet_mtkd.tasks.hints import HintTask
+from espnet_mtkd.tasks.inference import load_model
 from espnet_mtkd.tasks.ser import SERTask
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -90,7 +92,35 @@ def test_a_student_starts_from_the_encoder(argv, tmp_path):
     assert len(weights) == 4
     for key in weights:
         torch.testing.assert_close(student[key], teacher[key])
-    assert not any(key.startswith(("projector", "norm.")) for key in student)
+    assert not any(key.startswith("hint_loss") for key in student)
+
+
+def test_a_student_goes_on_with_hints(argv, stored, tmp_path):
+    HintTask.main(cmd=[*argv(), "--max_epoch", "2"])
+    path = tmp_path / "hints" / "model.pth"
+    start = ("--init_param", f"{path}:frontend:frontend", f"{path}:hint_loss:hint_loss")
+    more = ("--model_conf", "hint_lambda=2.0", "--max_epoch", "4")
+    SERTask.main(cmd=[*argv("ft"), *more, *start])
+    first = json.loads((tmp_path / "hints" / "history.json").read_text())
+    history = json.loads((tmp_path / "ft" / "history.json").read_text())
+    assert history["1"]["train"]["loss_hint"] < first["1"]["train"]["loss"]
+    assert history["4"]["valid"]["loss_hint"] < history["1"]["valid"]["loss_hint"]
+    assert history["4"]["train"]["loss"] > 2 * history["4"]["train"]["loss_hint"]
+    # The student is a classifier as any other, with no need of the upstream's frames.
+    assert str(stored / "info.json") not in (tmp_path / "ft" / "config.yaml").read_text()
+    model, _ = load_model(tmp_path / "ft")
+    assert not any("hint" in key for key in model.state_dict())
+
+
+@pytest.mark.parametrize("missing", ["--hints_info", "hint"])
+def test_hints_beside_the_labels_without_frames(argv, missing):
+    words = argv()
+    if missing == "hint":
+        words = [w for i, w in enumerate(words) if "hint," not in " ".join(words[i : i + 2])]
+    else:
+        del words[-2:]
+    with pytest.raises(UserError, match="hint_lambda needs the frames of an upstream: --hints_inf"):
+        SERTask.main(cmd=[*words, "--model_conf", "hint_lambda=1.0"])
 
 
 def test_hints_are_means_over_the_frames_of_the_upstream(stored):
