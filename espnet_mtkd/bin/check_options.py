@@ -58,10 +58,10 @@ def check_training(training: dict[str, Any]) -> str:
         yaml.safe_dump(training["config"], config)
         config.flush()
         args = parser.parse_args(["--config", config.name, *training["args"]])
-    for choices in task.class_choices_list:  # argparse looks at those of the command line only
-        chosen = getattr(args, choices.name)
-        if chosen is not None and chosen not in choices.classes:
-            refuse(f"{choices.name}: {chosen}: must be one of {', '.join(choices.classes)}")
+    try:
+        task.check_conf(args)
+    except UserError as error:
+        refuse(str(error))
     return name
 
 

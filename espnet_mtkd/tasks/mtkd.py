@@ -22,8 +22,12 @@ from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.mtkd_model import ESPnetMTKDModel
 from espnet_mtkd.models.ser_model import ESPnetSERModel
 from espnet_mtkd.tasks.inference import check_features, load_teacher
-from espnet_mtkd.tasks.ser import SERTask, construct
+from espnet_mtkd.tasks.ser import SERTask, check_names, construct
 from espnet_mtkd.yaml_numbers import check_number
+
+# Options of distill_conf that are not the loss's.
+OF_STUDENT = ("kd_lambda", "lambda_schedule", "feature_lambda")
+OF_FEATURES = "feature_loss"
 
 weighting_choices = ClassChoices(
     "weighting", WEIGHTINGS, type_check=AbsWeighting, default="language"
@@ -105,9 +109,8 @@ class MTKDTask(SERTask):
             **args.weighting_conf,
         )
         conf = dict(args.distill_conf)
-        keys = ("kd_lambda", "lambda_schedule", "feature_lambda")
-        own = {key: conf.pop(key) for key in keys if key in conf}
-        kind = check_kind(conf.pop("feature_loss", "cosine"))
+        own = {key: conf.pop(key) for key in OF_STUDENT if key in conf}
+        kind = check_kind(conf.pop(OF_FEATURES, "cosine"))
         live = [cls.live_teacher(args, classifier, folder) for folder in folders]
         if check_number("distill_conf: feature_lambda", own.get("feature_lambda", 0)) > 0:
             if live:
@@ -124,6 +127,14 @@ class MTKDTask(SERTask):
             live_teachers=live,
             **classifier,
         )
+
+    @classmethod
+    def check_conf(cls, args: argparse.Namespace) -> None:
+        """Check those of the distillation as well."""
+        super().check_conf(args)
+        others = (*OF_STUDENT, OF_FEATURES)
+        conf = {key: value for key, value in args.distill_conf.items() if key not in others}
+        check_names("distill_conf", MultiTeacherLoss, conf)
 
     @staticmethod
     def live_teacher(

@@ -108,7 +108,19 @@ def check_options(option: str, cls: type, *args: Any, **conf: Any) -> None:
     try:
         inspect.signature(cls).bind(*args, **conf)
     except TypeError as error:
-        raise UserError(f"{option}: {error}; {cls.__name__}{inspect.signature(cls)}") from None
+        raise _refusal(option, cls, error) from None
+
+
+def check_names(option: str, cls: type, conf: dict[str, Any]) -> None:
+    """Check that a class knows the options of ``conf``, which need not be all that it needs."""
+    try:
+        inspect.signature(cls).bind_partial(**conf)
+    except TypeError as error:
+        raise _refusal(option, cls, error) from None
+
+
+def _refusal(option: str, cls: type, error: TypeError) -> UserError:
+    return UserError(f"{option}: {error}; {cls.__name__}{inspect.signature(cls)}")
 
 
 class SERTask(AbsTask):
@@ -335,6 +347,23 @@ class SERTask(AbsTask):
             raise UserError(f"model_conf: {name}: has an option outside of model_conf")
         check_options("model_conf", ESPnetSERModel, **parts, **args.model_conf)
         return {**parts, **args.model_conf}
+
+    @classmethod
+    def check_conf(cls, args: argparse.Namespace) -> None:
+        """Check what can be known of the options before there are data.
+
+        Raises:
+            UserError: a class that there is not, or an option that it does not have.
+        """
+        for choices in cls.class_choices_list:
+            chosen = getattr(args, choices.name)
+            if chosen is None:
+                continue
+            if chosen not in choices.classes:  # argparse looks at the command line only
+                known = ", ".join(choices.classes)
+                raise UserError(f"{choices.name}: {chosen}: must be one of {known}")
+            option = f"{choices.name}_conf"
+            check_names(option, choices.get_class(chosen), getattr(args, option))
 
     @classmethod
     def build_optimizers(

@@ -6,6 +6,7 @@ import pytest
 
 from espnet_mtkd.bin import check_options
 from espnet_mtkd.errors import UserError
+from espnet_mtkd.systems import ROOT, read_yaml
 
 CONFIG = {"head": "mlp", "head_conf": {"hidden_size": 8}, "max_epoch": 2}
 
@@ -32,6 +33,8 @@ def test_what_is_right_is_listed(tmp_path):
         ({**CONFIG, "haed": "mlp"}, (), r"^a.yaml, conf/systems/ft.yaml: .*haed"),
         ({**CONFIG, "head": "mpl"}, (), "ft.yaml: head: mpl: must be one of linear, mlp"),
         ({**CONFIG, "weighting": "cosine"}, (), r"ft.yaml: .*weighting"),  # without teachers
+        ({**CONFIG, "head_conf": {"hiden": 8}}, (), r"ft.yaml: head_conf: .*'hiden'; MLPHead\("),
+        ({**CONFIG, "model_conf": {"mix": 1}}, (), r"ft.yaml: model_conf: .*'mix'"),
         (CONFIG, ("--max_epoh", "3"), r"--student_args '--max_epoh 3': .*--max_epoh"),
         (CONFIG, ("--max_epoch", "many"), r"--student_args '--max_epoch many': .*many"),
     ],
@@ -43,6 +46,31 @@ def test_what_is_wrong_is_named(tmp_path, config, args, message):
             ["--upstream", "fbank", *training(config, args), "--output", str(output)]
         )
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"distill_conf": {"lamda": 1}}, r"ft.yaml: distill_conf: .*'lamda'; MultiTeacherLoss\("),
+        (
+            {"weighting": "cosine", "weighting_conf": {"t": 1}},
+            r"ft.yaml: weighting_conf: .*'t'; Cosine",
+        ),
+    ],
+)
+def test_what_is_wrong_of_a_student_is_named(tmp_path, config, message):
+    given = training({**CONFIG, **config}, (), taught=True)
+    with pytest.raises(UserError, match=message):
+        check_options.main(["--upstream", "fbank", *given, "--output", str(tmp_path / "options")])
+
+
+def test_shipped_configs_are_right(tmp_path):
+    own = {"kd_lambda": 0.5, "lambda_schedule": "linear", "feature_lambda": 1.0}
+    loss = {"feature_loss": "mse", "temperature": 2.0, "standardize": True, "reduction": "mean"}
+    argv = training({**CONFIG, "distill_conf": {**own, **loss}}, (), taught=True)
+    for path in sorted(ROOT.glob("conf/train*.yaml")):
+        argv += training(read_yaml(path))
+    check_options.main(["--upstream", "fbank", *argv, "--output", str(tmp_path / "options")])
 
 
 def test_an_upstream_and_gpus(tmp_path):
