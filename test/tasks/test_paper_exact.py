@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from espnet_mtkd.models.upstream import Upstream
 from espnet_mtkd.systems import System, find_file, read_yaml
 from espnet_mtkd.tasks.mtkd import MTKDTask
 
@@ -16,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("no_network")
 
 EMOTIONS, LANGUAGES = ["anger", "happiness", "neutral", "sadness"], ["de", "en", "it"]
 B, K, C, P = 7, 3, 4, 6
+LAYERS = 13  # of wav2vec2-base
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def model(tmp_path):
     (tmp_path / "languages").write_text("\n".join(LANGUAGES))
     (tmp_path / "teachers").write_text("".join(f"teacher_{x} {x}\n" for x in LANGUAGES))
     frontend = dict(upstream="hf_wav2vec2_custom", path_or_url="/gone", mode="frozen")
-    frontend.update(num_layers=1, hidden_size=P, num_params=9)
+    frontend.update(num_layers=LAYERS, hidden_size=P, num_params=9)
     info = json.dumps({"pooling": "mean", "frontend_conf": frontend})
     (tmp_path / "info.json").write_text(info)
     argv = ["--config", str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path / "x")]
@@ -45,7 +48,7 @@ def model(tmp_path):
 def batch() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return dict(
-        speech=torch.randn(B, 1, P, generator=generator).double(),
+        speech=torch.randn(B, LAYERS, P, generator=generator).double(),
         speech_lengths=torch.ones(B, dtype=torch.long),
         emotion=torch.randint(0, C, (B, 1), generator=generator),
         language=torch.randint(0, K, (B, 1), generator=generator),
@@ -123,6 +126,8 @@ def test_the_model_is_the_papers(model):
     projector, _, classifier = model.head  # nothing but a dropout of 0 between them
     assert (projector.out_features, classifier.in_features, model.head[1].p) == (256, 256, 0.0)
     assert type(model.pooling).__name__ == "MeanPooling" and model.normalize is None
+    assert model.layer_weighting.chosen == [LAYERS - 1]  # the last layer alone
+    assert inspect.signature(Upstream).parameters["freeze_feature_encoder"].default is True
     assert (model.label_smoothing, model.mixup, model.lid_lambda) == (0, 0, 0)
     for progress in (0.0, 0.5, 1.0):
         model.begin_epoch(progress)
