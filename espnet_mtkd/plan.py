@@ -17,6 +17,7 @@ from typing import Any
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import Job, run_jobs
 from espnet_mtkd.plan_data import SYNTHETIC
+from espnet_mtkd.plan_sets import Run
 from espnet_mtkd.plan_training import TrainingPlan
 
 # Options that tell experiments of a study apart.
@@ -121,21 +122,28 @@ class Plan(TrainingPlan):
             for name, model in models.items():
                 mode = self.mode(students.get(name))
                 for side, data_set in sides.items():
-                    output = model.output / f"{side}.tsv"
-                    argv = ["--model_dir", str(model.output), "--data_dir", str(data_set)]
-                    argv += ["--speech", ",".join(self._speech(run, data_set, mode))]
-                    job = self._sharded(
-                        "ser_inference",
-                        "--output",
-                        output,
-                        8,
-                        argv,
-                        (model,),
-                        "training",
-                        cmd=self.o.decode_cmd,
-                    )
-                    jobs.append(job)
+                    jobs.append(self._predict(run, model, side, data_set, mode))
+        for run in self.soups:
+            test = run.sets / "test"
+            for teacher in self.teachers(run, "monolingual"):
+                jobs.append(self._predict(run, teacher.job, "test", test, self.o.upstream_mode))
         return jobs
+
+    @property
+    def soups(self) -> list[Run]:
+        """A run of each fold, if its teachers are averages over the seeds."""
+        if self.o.teacher_ensemble != "soup" or len(self.seeds) == 1:
+            return []
+        return [run for run in self.runs if run.seed == self.seeds[0]]
+
+    def _predict(self, run: Run, model: Job, side: str, data_set: Path, mode: str) -> Job:
+        output = model.output / f"{side}.tsv"
+        argv = ["--model_dir", str(model.output), "--data_dir", str(data_set)]
+        argv += ["--speech", ",".join(self._speech(run, data_set, mode))]
+        needs, cmd = (model,), self.o.decode_cmd
+        return self._sharded(
+            "ser_inference", "--output", output, 8, argv, needs, "training", cmd=cmd
+        )
 
     @cached_property
     def embeddings(self) -> list[Job]:

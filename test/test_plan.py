@@ -709,6 +709,8 @@ def test_soup_is_the_average_of_specialists_of_one_start():
         assert [t[2] for t in teachers] == [f"exp/fold_1/soup/teacher_{k}" for k in ("de", "en")]
         ft = teachers_of(plan.logits(run, "ft"))
         assert [t[2] for t in ft] == [f"exp/fold_1/seed_{run.seed}/ft"]
+    tested = [str(job.output) for job in plan.predictions if "soup" in str(job.output)]
+    assert tested == [f"exp/fold_1/soup/teacher_{k}/test.tsv" for k in ("de", "en")]
 
 
 def test_every_language_is_left_out_once_and_teachers_that_never_heard_it_stay():

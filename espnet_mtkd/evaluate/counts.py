@@ -20,6 +20,7 @@ from espnet_mtkd.evaluate.predictions import (
     Predictions,
     check_disjoint,
     check_same_utterances,
+    mean_of,
     read_predictions,
 )
 
@@ -118,6 +119,32 @@ def _count(
                 )
         counts[language] = matrices
     return counts
+
+
+def read_taught(experiment: Experiment) -> Counts | None:
+    """Return the counts of what teaches together, each language by its own teachers; one run.
+
+    With ``teacher_ensemble`` ``true`` that is the mean of the probabilities that the teachers of
+    all seeds give, with ``soup`` the average of their parameters; None: teachers teach alone.
+    """
+    how = experiment.raw.get("teacher_ensemble", "false")
+    if how == "false" or len(experiment.seeds) == 1:
+        return None
+    counts: Counts = {}
+    for teacher in experiment.teachers:
+        if how == "soup":
+            paths = [experiment.expdir / f"fold_{f}" / "soup" / teacher for f in experiment.folds]
+            parts = [
+                read_predictions(path / "test.tsv", experiment.emotions, experiment.languages)
+                for path in paths
+            ]
+        else:
+            seeds = _load(experiment, "test", experiment.languages, teacher)
+            parts = [mean_of(members) for members in zip(*seeds, strict=True)]
+        language = experiment.own_language(teacher)
+        speakers = _speakers(parts, [language])
+        counts.update(_count([parts], speakers, len(experiment.emotions)))
+    return {at: counts[at] for at in experiment.languages if at in counts}
 
 
 def read_counts(experiment: Experiment, split: str) -> tuple[dict[str, Counts], dict[str, Any]]:

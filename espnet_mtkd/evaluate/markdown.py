@@ -6,9 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from espnet_mtkd.evaluate.results import BASELINE, MAJORITY, TEACHERS
+from espnet_mtkd.evaluate.results import BASELINE, MAJORITY, TEACHERS, TOGETHER
 
-LABELS = {MAJORITY: "majority class", TEACHERS: "teachers, each on its language"}
+LABELS = {
+    MAJORITY: "majority class",
+    TEACHERS: "teachers, each on its language",
+    TOGETHER: "their ensembles (or soups), which teach",
+}
 ENVIRONMENT = {
     "date": "date",
     "python": "python version",

@@ -7,10 +7,11 @@ set. The hypothesis is the class with the largest logit, the first one of a tie.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from scipy.special import log_softmax, logsumexp
 
 from espnet_mtkd.errors import UserError
 
@@ -159,6 +160,24 @@ def check_same_utterances(first: Predictions, other: Predictions) -> None:
             f"{other.path}: lacks utterance {utt_id} of {first.at(index)}; all models must be "
             "tested on the same utterances: make both again with ./run.sh --stage 8"
         )
+
+
+def mean_of(members: Sequence[Predictions]) -> Predictions:
+    """Return the predictions of an ensemble: the mean of its members' probabilities.
+
+    Its logits are the logarithms of that mean.
+
+    Raises:
+        UserError: the members were tested on different utterances.
+    """
+    first = members[0]
+    logarithms = []
+    for member in members:
+        check_same_utterances(first, member)
+        place = {utt_id: index for index, utt_id in enumerate(member.utt_ids)}
+        logits = member.logits[[place[utt_id] for utt_id in first.utt_ids]]
+        logarithms.append(log_softmax(logits, axis=1))
+    return replace(first, logits=logsumexp(logarithms, axis=0) - np.log(len(members)))
 
 
 def check_disjoint(parts: Sequence[Predictions]) -> None:

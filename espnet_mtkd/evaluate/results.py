@@ -32,7 +32,13 @@ import numpy as np
 
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.evaluate.calibration import measure_calibration
-from espnet_mtkd.evaluate.counts import Counts, languages_of, models_of, read_counts
+from espnet_mtkd.evaluate.counts import (
+    Counts,
+    languages_of,
+    models_of,
+    read_counts,
+    read_taught,
+)
 from espnet_mtkd.evaluate.experiment import Experiment, read_info, read_json
 from espnet_mtkd.evaluate.intervals import (
     estimate,
@@ -49,6 +55,7 @@ FORMAT = 1
 BASELINE = "ft"
 MAJORITY = "majority"
 TEACHERS = "monolingual_teachers"
+TOGETHER = "teachers_together"
 FEW_SPEAKERS = 10
 
 
@@ -172,6 +179,10 @@ def score_set(experiment: Experiment, split: str, bootstrap: Bootstrap) -> dict[
         composed = {at: counts[own[at]][at] for at in languages if at in own}
         row = _row(composed, bootstrap)
         rows[TEACHERS] = _describe("teachers", row, baseline, languages, level)
+        together = read_taught(experiment)
+        if together is not None:
+            row = _row(together, bootstrap)
+            rows[TOGETHER] = _describe("teachers", row, baseline, languages, level)
     for model, row in measured.items():
         kind = "teacher" if model in experiment.teachers else "system"
         compared = None if model == BASELINE else baseline
@@ -208,6 +219,10 @@ def _add_costs(experiment: Experiment, rows: dict[str, Any]) -> None:
         for key in ("num_params", "train_seconds"):
             total = sum(rows[teacher][key] for teacher in experiment.teachers)
             rows[TEACHERS][key] = round(total, 3)
+            if TOGETHER in rows:
+                soup = key == "num_params" and experiment.raw["teacher_ensemble"] == "soup"
+                many = 1 if soup else len(experiment.seeds)
+                rows[TOGETHER][key] = round(total * many, 3)
 
 
 def _dev_uar(experiment: Experiment, system: str) -> float:
@@ -232,10 +247,11 @@ def _teacher_warnings(rows: Mapping[str, Any]) -> list[str]:
     if BASELINE not in rows or TEACHERS not in rows:
         return []
     warnings = []
-    for language, difference in rows[TEACHERS]["difference"]["languages"].items():
+    teachers = rows.get(TOGETHER, rows[TEACHERS])  # those that teach
+    for language, difference in teachers["difference"]["languages"].items():
         if difference["value"] >= 0:
             continue
-        teacher = rows[TEACHERS]["languages"][language]["uar"]["value"]
+        teacher = teachers["languages"][language]["uar"]["value"]
         baseline = rows[BASELINE]["languages"][language]["uar"]["value"]
         p = "" if difference["p"] is None else f", p = {difference['p']:.3f}"
         warnings.append(

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.evaluate.experiment import read_experiment
 from espnet_mtkd.evaluate.intervals import p_value, speaker_weights
-from espnet_mtkd.evaluate.results import MAJORITY, TEACHERS, Bootstrap, score
+from espnet_mtkd.evaluate.results import MAJORITY, TEACHERS, TOGETHER, Bootstrap, score
 
 EMOTIONS = ["anger", "happiness", "neutral", "sadness"]
 FAST = Bootstrap(num_resamples=40, seed=4)
@@ -121,6 +122,65 @@ def test_rows_stand_in_order_and_the_teachers_row_is_made_of_their_own_languages
     assert rows["ft"]["train_seconds"] == pytest.approx(11.5)
     matrix = results["teachers"]["uar"]
     assert matrix[1][2] == rows["teacher_fi"]["languages"]["fr"]["uar"]["value"]
+
+
+def ensemble(expdir: Path, how: str) -> None:
+    path = expdir / "experiment.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "teacher_ensemble": how}))
+
+
+def test_an_ensemble_of_teachers_says_the_mean_of_their_probabilities(make_exp):
+    expdir = make_exp()
+    ensemble(expdir, "true")
+    rows = _score(expdir)["test"]["rows"]
+    assert list(rows)[1:3] == [TEACHERS, TOGETHER]
+    for language in ("en", "fi", "fr"):
+        frames = [_frame(expdir, f"teacher_{language}", seed) for seed in (0, 1)]
+        frames = [frame.set_index("utt_id").sort_index() for frame in frames]
+        columns = [name for name in frames[0] if name.startswith("logit_")]
+        p = sum(softmax(frame[columns].to_numpy(), axis=1) for frame in frames)
+        own = (frames[0]["lang"] == language).to_numpy()
+        said = np.array([name.removeprefix("logit_") for name in columns])[p.argmax(1)]
+        uar = recall_score(frames[0]["ref"][own], said[own], average="macro")
+        found = rows[TOGETHER]["languages"][language]["uar"]["value"]
+        assert found == pytest.approx(uar, abs=1e-6)
+    assert rows[TOGETHER]["num_params"] == 2 * rows[TEACHERS]["num_params"]
+    assert rows[TOGETHER]["train_seconds"] == pytest.approx(2 * rows[TEACHERS]["train_seconds"])
+
+
+def test_what_teaches_together_is_compared_with_ft(make_exp):
+    expdir = make_exp()
+    ensemble(expdir, "true")
+    results = _score(expdir)
+    differences = results["test"]["rows"][TOGETHER]["difference"]["languages"]
+    worse = [at for at, difference in differences.items() if difference["value"] < 0]
+    warned = [text.split()[3] for text in results["warnings"]["teachers"]]
+    assert warned == worse
+
+
+def test_soups_have_predictions_of_their_own(make_exp):
+    expdir = make_exp()
+    ensemble(expdir, "soup")
+    with pytest.raises(UserError, match="soup/teacher_en/test.tsv: no predictions"):
+        _score(expdir)
+    for fold in (1, 2):
+        for language in ("en", "fi", "fr"):
+            name = f"teacher_{language}/test.tsv"
+            soup = expdir / f"fold_{fold}/soup/{name}"
+            soup.parent.mkdir(parents=True)
+            soup.write_text((expdir / f"fold_{fold}/seed_1/{name}").read_text())
+    rows = _score(expdir)["test"]["rows"]
+    for language in ("en", "fi", "fr"):
+        uar = _uar(_frame(expdir, f"teacher_{language}", 1).query(f"lang == '{language}'"))
+        found = rows[TOGETHER]["languages"][language]["uar"]["value"]
+        assert found == pytest.approx(uar, abs=1e-6)
+    assert rows[TOGETHER]["num_params"] == rows[TEACHERS]["num_params"]
+
+
+def test_one_seed_is_no_ensemble(make_exp):
+    expdir = make_exp(seeds=(0,))
+    ensemble(expdir, "true")
+    assert TOGETHER not in _score(expdir)["test"]["rows"]
 
 
 def test_majority_baseline(make_exp):
