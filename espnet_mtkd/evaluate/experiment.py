@@ -132,7 +132,7 @@ def _training_stage(model: str) -> str:
 
 
 def read_info(experiment: Experiment, fold: Any, seed: Any, model: str) -> dict[str, float]:
-    """Read the numbers of ``info.json``: parameters and seconds of training.
+    """Read the numbers of ``info.json``: parameters, seconds of training, accuracy of languages.
 
     Raises:
         UserError: If the file or a number is missing.
@@ -145,6 +145,8 @@ def read_info(experiment: Experiment, fold: Any, seed: Any, model: str) -> dict[
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise UserError(f"{path}: key `{key}` is {value!r}, not a number")
         numbers[key] = value
+    if "language_accuracy" in info:  # of models with a language head
+        numbers["language_accuracy"] = float(info["language_accuracy"])
     return numbers
 
 

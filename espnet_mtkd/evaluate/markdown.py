@@ -218,6 +218,24 @@ def _pairs(part: Mapping[str, Any]) -> list[str]:
     return [f"## {DEFAULT} against every other system", "", *markdown_table(header, rows)]
 
 
+def _language_heads(part: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [label(name), percent(row["language_accuracy"])]
+        for name, row in part["rows"].items()
+        if row["language_accuracy"] is not None
+    ]
+    if not rows:
+        return []
+    return [
+        "## Language heads",
+        "",
+        "How often a student with a language head hears which language is spoken, on the "
+        "development sets, at the chosen epoch.",
+        "",
+        *markdown_table(["system", "accuracy"], rows),
+    ]
+
+
 def _calibration(part: Mapping[str, Any]) -> list[str]:
     rows = []
     for name, row in part["rows"].items():
@@ -297,7 +315,13 @@ def render(results: Mapping[str, Any]) -> str:
     lines += [f"- Note: {note}." for note in warnings["notes"]]
     lines += [""] if warnings["notes"] else []
     lines += ["## Per language", "", *_languages(test)]
-    lines += [*_pairs(test), *_seeds(test), *_calibration(test), *_teachers(results)]
+    lines += [
+        *_pairs(test),
+        *_seeds(test),
+        *_language_heads(test),
+        *_calibration(test),
+        *_teachers(results),
+    ]
     if heldout:
         lines += [
             "## Held-out corpora",

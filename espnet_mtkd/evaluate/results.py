@@ -10,8 +10,9 @@ The content is a plain dictionary, because the same thing is written as JSON, pr
 ``test``, ``heldout`` and ``left_out`` hold ``runs`` (names), ``data`` (per language: utterances,
 speakers, classes), ``pairs`` (for every two systems the difference of their mean UAR) and ``rows``:
 name -> {kind, languages, macro, runs, difference, confusion, num_params, train_seconds, dev_uar,
-calibration}. Systems of ``test`` have ``dev_uar`` and ``calibration``, which is {temperature,
-ece_raw, ece} (:func:`~espnet_mtkd.evaluate.calibration.measure_calibration`); else they are null.
+calibration, language_accuracy}. Systems of ``test`` have ``dev_uar`` and ``calibration``, which is
+{temperature, ece_raw, ece} (:func:`~espnet_mtkd.evaluate.calibration.measure_calibration`), those
+with a language head also its accuracy on the development sets; else they are null.
 An estimate is {value, low, high} in 0..1; low and high are null where there is no interval.
 ``macro`` is the unweighted mean of the languages' values.
 
@@ -121,6 +122,7 @@ def _describe(
         "train_seconds": None,
         "dev_uar": None,
         "calibration": None,
+        "language_accuracy": None,
     }
     if complete:
         entry["macro"] = {
@@ -162,6 +164,7 @@ def _majority(counts: Counts) -> dict[str, Any]:
         "train_seconds": None,
         "dev_uar": None,
         "calibration": None,
+        "language_accuracy": None,
     }
 
 
@@ -182,7 +185,8 @@ def score_set(experiment: Experiment, split: str, bootstrap: Bootstrap) -> dict[
         together = read_taught(experiment)
         if together is not None:
             row = _row(together, bootstrap)
-            rows[TOGETHER] = _describe("teachers", row, baseline, languages, level)
+            entry = _describe("teachers", row, baseline, languages, level)
+            rows[TOGETHER] = {**entry, "runs": None}  # all seeds speak at once
     for model, row in measured.items():
         kind = "teacher" if model in experiment.teachers else "system"
         compared = None if model == BASELINE else baseline
@@ -237,6 +241,16 @@ def _dev_uar(experiment: Experiment, system: str) -> float:
             counts = count_confusions(dev.ref, dev.hyp, at, len(languages), num_classes)
             values.append(np.nanmean(METRICS["uar"](counts)))
     return round(float(np.mean(values)), 6)
+
+
+def _language_accuracy(experiment: Experiment, system: str) -> float | None:
+    """Accuracy of the language head on the development sets: mean over folds and seeds."""
+    values = [
+        read_info(experiment, fold, seed, system).get("language_accuracy")
+        for fold in experiment.folds
+        for seed in experiment.seeds
+    ]
+    return None if None in values else round(float(np.mean(values)), 6)
 
 
 def _percent(value: float) -> str:
@@ -315,6 +329,7 @@ def score(
     for system in experiment.systems:
         test["rows"][system]["calibration"] = measure_calibration(experiment, system)
         test["rows"][system]["dev_uar"] = _dev_uar(experiment, system)
+        test["rows"][system]["language_accuracy"] = _language_accuracy(experiment, system)
     heldout = None
     if experiment.heldout_languages:
         progress(f"scoring {len(experiment.models)} models on the held-out corpora")

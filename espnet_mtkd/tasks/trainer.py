@@ -96,6 +96,8 @@ class SERTrainer(Trainer):
             "train_seconds": sum(h[p]["time"] for h in history.values() for p in h),
             "best_epoch": int(epoch),
         }
+        if "lid_acc" in history[epoch].get("valid", {}):  # of a language head
+            info["language_accuracy"] = history[epoch]["valid"]["lid_acc"]
         write_text(output_dir / "info.json", json.dumps(info, indent=1))
 
     @staticmethod

@@ -12,6 +12,7 @@ from sklearn.metrics import confusion_matrix, f1_score, recall_score
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.evaluate.experiment import read_experiment
 from espnet_mtkd.evaluate.intervals import p_value, speaker_weights
+from espnet_mtkd.evaluate.markdown import render
 from espnet_mtkd.evaluate.results import MAJORITY, TEACHERS, TOGETHER, Bootstrap, score
 
 EMOTIONS = ["anger", "happiness", "neutral", "sadness"]
@@ -69,6 +70,18 @@ def test_the_dev_score_is_that_of_the_predictions(make_exp):
         of = [f[f.lang == at] for f in frames for at in f.lang.unique()]
         assert rows[system]["dev_uar"] == pytest.approx(np.mean([_uar(f) for f in of]), abs=1e-6)
     assert rows["teacher_en"]["dev_uar"] is None
+
+
+def test_the_accuracy_of_a_language_head_is_a_mean_over_trainings(make_exp):
+    expdir = make_exp()
+    for i, path in enumerate(sorted(expdir.glob("fold_*/seed_*/mtkd/info.json"))):
+        _edit(path, lambda text, i=i: json.dumps({**json.loads(text), "language_accuracy": i / 8}))
+    results = _score(expdir)
+    rows = results["test"]["rows"]
+    assert rows["mtkd"]["language_accuracy"] == pytest.approx((0 + 1 + 2 + 3) / 4 / 8)
+    assert rows["ft"]["language_accuracy"] is None
+    text = render(results)
+    assert "| mtkd | 18.8 |" in text[text.index("## Language heads") :]
 
 
 def test_intervals_and_differences_equal_a_loop_over_utterances(make_exp):
@@ -132,8 +145,11 @@ def ensemble(expdir: Path, how: str) -> None:
 def test_an_ensemble_of_teachers_says_the_mean_of_their_probabilities(make_exp):
     expdir = make_exp()
     ensemble(expdir, "true")
-    rows = _score(expdir)["test"]["rows"]
+    results = _score(expdir)
+    rows = results["test"]["rows"]
     assert list(rows)[1:3] == [TEACHERS, TOGETHER]
+    table = render(results).split("## Mean UAR per seed")[1].split("##")[0]
+    assert "teachers, each on its language" in table and "ensembles" not in table
     for language in ("en", "fi", "fr"):
         frames = [_frame(expdir, f"teacher_{language}", seed) for seed in (0, 1)]
         frames = [frame.set_index("utt_id").sort_index() for frame in frames]

@@ -80,8 +80,10 @@ def test_a_live_student_is_a_classifier_like_any_other(toy, train, live, teacher
     speech, keys = (str(toy.folder / "feats.scp"), "kaldi_ark"), toy.folder / "dev" / "utt2emotion"
     logits = dict(logits_of(model, load_model(folder)[1], speech, keys))
     hits = [toy.emotions[logits[u].argmax()] == e for u, (e, _) in toy.records["dev"].items()]
-    best = str(json.loads((folder / "info.json").read_text())["best_epoch"])
-    assert history_of(folder)[best]["valid"]["acc"] == pytest.approx(np.mean(hits))
+    info = json.loads((folder / "info.json").read_text())
+    phases = history_of(folder)[str(info["best_epoch"])]
+    assert phases["valid"]["acc"] == pytest.approx(np.mean(hits))
+    assert info["language_accuracy"] == phases["valid"]["lid_acc"]
 
 
 def test_teachers_of_an_ensemble(train, live, tmp_path):
