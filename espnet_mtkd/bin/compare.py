@@ -8,7 +8,7 @@ from pathlib import Path
 
 from espnet_mtkd.data.files import write_text
 from espnet_mtkd.errors import UserError, cli
-from espnet_mtkd.evaluate.comparison import curve, read_results, sizes, table
+from espnet_mtkd.evaluate.comparison import alike, curve, read_results, sizes, table
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -50,12 +50,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         if results["left_out"]:
             lines += ["### Languages left out of training", ""]
             lines += table(results, "left_out")
-    for make, name, title in (
-        (curve, "labels.svg", "Share of labels"),
-        (sizes, "sizes.svg", "Size of the student"),
+    students = ("student_mode", "student_config", "student_args")
+    for make, kind, title, varies in (
+        (curve, "labels", "Share of labels", ("labelled_share",)),
+        (sizes, "sizes", "Size of the student", students),
     ):
-        if make(experiments, args.output_dir / name):
-            lines += [f"## {title}", "", f"![{title}]({name})", ""]
+        drawn = 0
+        for group in alike(experiments, *varies):
+            name = f"{kind}_{drawn + 1}.svg"
+            if make(group, args.output_dir / name):
+                drawn += 1
+                lines += [f"## {title}: {', '.join(group)}", "", f"![{title}]({name})", ""]
     write_text(args.output_dir / "STUDY.md", "\n".join(lines))
     print(f"wrote {args.output_dir / 'STUDY.md'}")
 

@@ -69,11 +69,11 @@ def curve(experiments: Mapping[str, Results], path: Path) -> bool:
     """Draw mean UAR over the share of labels, with intervals; whether there is more than one share.
 
     Args:
-        experiments: by name; drawn are those that differ in nothing else, see :func:`alike`.
+        experiments: by name, which should differ in nothing else, see :func:`alike`.
         path: SVG or PNG to write.
     """
     points: Points = {}
-    for results in alike(experiments, "labelled_share"):
+    for results in experiments.values():
         share = results["experiment"].get("labelled_share", 1.0)
         for name, row in _systems(results).items():
             points.setdefault(name, []).append((100 * share, row["macro"]["uar"]))
@@ -92,11 +92,11 @@ def sizes(experiments: Mapping[str, Results], path: Path) -> bool:
     """Draw mean UAR over the number of parameters; whether there is more than one size.
 
     Args:
-        experiments: by name; drawn are those that differ in the students only.
+        experiments: by name, which should differ in the students only, see :func:`alike`.
         path: SVG or PNG to write.
     """
     points: Points = {}
-    for results in alike(experiments, "student_mode", "student_config", "student_args"):
+    for results in experiments.values():
         for name, row in _systems(results).items():
             points.setdefault(name, []).append((row["num_params"] / 1e6, row["macro"]["uar"]))
     if len({round(size, 2) for found in points.values() for size, _ in found}) < 2:
@@ -105,14 +105,14 @@ def sizes(experiments: Mapping[str, Results], path: Path) -> bool:
     return True
 
 
-def alike(experiments: Mapping[str, Results], *varies: str) -> list[Results]:
-    """Return the largest group of experiments that differ in ``varies`` and :data:`FREE` only."""
-    groups: dict[str, list[Results]] = {}
-    for results in experiments.values():
+def alike(experiments: Mapping[str, Results], *varies: str) -> list[dict[str, Results]]:
+    """Return groups of experiments, by name, that differ in ``varies`` and :data:`FREE` only."""
+    groups: dict[str, dict[str, Results]] = {}
+    for name, results in experiments.items():
         facts = results["experiment"].items()
         same = {key: str(v) for key, v in facts if v and key not in FREE.union(varies)}
-        groups.setdefault(str(sorted(same.items())), []).append(results)
-    return max(groups.values(), key=len, default=[])
+        groups.setdefault(str(sorted(same.items())), {})[name] = results
+    return list(groups.values())
 
 
 def _systems(results: Results) -> dict[str, Any]:

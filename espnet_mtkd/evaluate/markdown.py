@@ -210,11 +210,12 @@ def _pairs(part: Mapping[str, Any]) -> list[str]:
     others = part["pairs"].get(DEFAULT, {})
     if len(others) < 2:
         return []
-    rows = [
-        [label(name), estimate(difference, sign=True), probability(difference["p"])]
-        for name, difference in others.items()
-    ]
-    header = ["system", f"{DEFAULT} − system, mean UAR", "p"]
+    rows = []
+    for name, difference in others.items():
+        rows.append([label(name), estimate(difference, sign=True), probability(difference["p"])])
+        for own in difference["languages"].values():
+            rows[-1].append(f"{percent(own['value'], sign=True)} ({probability(own['p'])})")
+    header = ["system", f"{DEFAULT} − system, mean UAR", "p", *(f"{at} (p)" for at in part["data"])]
     return [f"## {DEFAULT} against every other system", "", *markdown_table(header, rows)]
 
 

@@ -8,11 +8,12 @@ The content is a plain dictionary, because the same thing is written as JSON, pr
     left_out (or null), costs
 
 ``test``, ``heldout`` and ``left_out`` hold ``runs`` (names), ``data`` (per language: utterances,
-speakers, classes), ``pairs`` (for every two systems the difference of their mean UAR) and ``rows``:
-name -> {kind, languages, macro, runs, difference, confusion, num_params, train_seconds, dev_uar,
-calibration, language_accuracy}. Systems of ``test`` have ``dev_uar`` and ``calibration``, which is
-{temperature, ece_raw, ece} (:func:`~espnet_mtkd.evaluate.calibration.measure_calibration`), those
-with a language head also its accuracy on the development sets; else they are null.
+speakers, classes), ``pairs`` (for every two systems the difference of their mean UAR, and
+``languages`` with that of each) and ``rows``: name -> {kind, languages, macro, runs, difference,
+confusion, num_params, train_seconds, dev_uar, calibration, language_accuracy}. Systems of ``test``
+have ``dev_uar`` and ``calibration``, which is {temperature, ece_raw, ece}
+(:func:`~espnet_mtkd.evaluate.calibration.measure_calibration`), those with a language head also its
+accuracy on the development sets; else they are null.
 An estimate is {value, low, high} in 0..1; low and high are null where there is no interval.
 ``macro`` is the unweighted mean of the languages' values.
 
@@ -193,7 +194,7 @@ def score_set(experiment: Experiment, split: str, bootstrap: Bootstrap) -> dict[
         rows[model] = _describe(kind, row, compared, languages, level)
     pairs = {
         one: {
-            other: _mean_difference(measured[one], measured[other], level)
+            other: _differences(measured[one], measured[other], level)
             for other in experiment.systems
             if other != one
         }
@@ -202,11 +203,12 @@ def score_set(experiment: Experiment, split: str, bootstrap: Bootstrap) -> dict[
     return {**result, "rows": rows, "pairs": pairs}
 
 
-def _mean_difference(one: Row, other: Row, level: float) -> dict[str, float | None]:
-    """Mean UAR of one system minus that of another, over the same resamples of speakers."""
+def _differences(one: Row, other: Row, level: float) -> dict[str, Any]:
+    """UAR of one system minus that of another, over the same resamples of speakers."""
     values = one.values["uar"] - other.values["uar"]
     draws = one.draws["uar"] - other.draws["uar"]
-    return _difference(values.mean(), draws.mean(axis=0), level)
+    languages = {at: _difference(values[i], draws[i], level) for i, at in enumerate(one.counts)}
+    return {**_difference(values.mean(), draws.mean(axis=0), level), "languages": languages}
 
 
 def _add_costs(experiment: Experiment, rows: dict[str, Any]) -> None:

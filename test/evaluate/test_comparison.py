@@ -66,27 +66,42 @@ def test_figures_need_something_to_show(scored, tmp_path):
 @pytest.mark.parametrize(
     "other", [{"languages": ["en"]}, {"upstream": "fbank"}, {"unlabelled": "x"}, {"corpora": {}}]
 )
-def test_a_figure_does_not_mix_experiments_that_differ_in_more(scored, tmp_path, other):
+def test_a_figure_does_not_mix_experiments_that_differ_in_more(scored, other):
     mine = [scored()[1], scored(share=0.25, seeds=[0], student_args="")[1]]
     experiments = {str(i): r for i, r in enumerate([*mine, scored(share=0.5)[1]])}
-    assert len(alike(experiments, "labelled_share")) == 3
+    assert [[*group] for group in alike(experiments, "labelled_share")] == [["0", "1", "2"]]
     experiments["2"]["experiment"].update(other)
-    assert alike(experiments, "labelled_share") == mine
-    del experiments["1"]
-    assert not curve(experiments, tmp_path / "x.svg")
-    one, small = mine[0], scored(share=0.25, num_params=10_000, student_config="small")[1]
-    assert not sizes({"a": one, "b": small}, tmp_path / "x.svg")
+    assert [[*group] for group in alike(experiments, "labelled_share")] == [["0", "1"], ["2"]]
+    small = scored(share=0.25, num_params=10_000, student_config="small")[1]
+    experiments = {"a": mine[0], "b": small}
+    assert len(alike(experiments, "student_config")) == 2
     small["experiment"]["labelled_share"] = 1.0
-    assert sizes({"a": one, "b": small}, tmp_path / "x.svg")
+    assert alike(experiments, "student_config") == [experiments]
 
 
 def test_the_page(scored, tmp_path):
-    (whole, _), (few, _) = scored(), scored(share=0.25)
-    argv = ["--experiment", f"all labels={whole}", "--experiment", f"few={few}"]
+    argv = []
+    for name, facts in {
+        "all labels": {},
+        "few": {"share": 0.25},
+        "small": {"student_config": "small", "num_params": 10_000},
+        "small few": {"student_config": "small", "num_params": 10_000, "share": 0.25},
+        "views": {"views": 2},
+    }.items():
+        argv += ["--experiment", f"{name}={scored(**facts)[0]}"]
     main([*argv, "--output_dir", str(tmp_path / "study")])
     text = (tmp_path / "study/STUDY.md").read_text()
-    assert text.count("\n## ") == 3 and "## all labels" in text and "labels.svg" in text
-    assert (tmp_path / "study/labels.svg").is_file()
+    titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert titles[5:] == [
+        "Share of labels: all labels, few",
+        "Share of labels: small, small few",
+        "Size of the student: all labels, small",
+        "Size of the student: few, small few",
+    ]
+    assert "## all labels" in text and "(labels_2.svg)" in text
+    assert {path.name for path in (tmp_path / "study").glob("*.svg")} == {
+        f"{kind}_{number}.svg" for kind in ("labels", "sizes") for number in (1, 2)
+    }
 
 
 def test_mistakes(scored, tmp_path):

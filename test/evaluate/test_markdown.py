@@ -71,6 +71,16 @@ def test_sections_stand_in_order_and_details_are_closed(make_exp):
     assert "command: `./run.sh --seeds '0 1' --systems \"ft kd mtkd\"`" in text
 
 
+def test_the_default_is_compared_in_each_language(make_exp):
+    results = score(read_experiment(make_exp()), Bootstrap(num_resamples=100))
+    text = markdown.render(results).split("## mtkd against every other system")[1]
+    header, _, *rows = [line for line in text.split("##")[0].splitlines() if "|" in line]
+    assert header.endswith("| p | en (p) | fi (p) | fr (p) |")
+    difference = results["test"]["pairs"]["mtkd"]["kd"]["languages"]["fi"]
+    cell = f"{100 * difference['value']:+.1f} ({markdown.probability(difference['p'])})"
+    assert next(row for row in rows if row.startswith("| kd")).split(" | ")[4] == cell
+
+
 def test_synthetic_data_is_said_on_top(make_exp):
     text = _render(make_exp())
     loud = "> **Made from the synthetic corpus mini_ser: for trying and testing, not for claims.**"

@@ -407,8 +407,9 @@ def test_left_out_predictions_that_are_missing(make_exp):
 def test_pairs_agree_with_the_differences_to_the_baseline(make_exp):
     test = _score(make_exp())["test"]
     for system in ("kd", "mtkd"):
-        macro = test["rows"][system]["difference"]["macro"]
-        assert test["pairs"][system]["ft"] == macro
+        difference = test["rows"][system]["difference"]
+        macro = difference["macro"]
+        assert test["pairs"][system]["ft"] == {**macro, "languages": difference["languages"]}
         back = test["pairs"]["ft"][system]
         assert back["value"] == pytest.approx(-macro["value"])
         assert (back["low"], back["high"]) == pytest.approx((-macro["high"], -macro["low"]))
