@@ -63,8 +63,16 @@ unlabelled() {
     recipe three_with_urdu_0.25 "${specialists[@]}" "${three[@]}" --unlabelled urdu \
         --systems "ft kd mtkd"
 }
-# Every language once as one that no student or teacher has heard.
+# Function matching: mixed utterances, which teachers hear as the student hears them.
+matching() {
+    for share in 1 0.25; do
+        recipe "live_${share}" "${specialists[@]}" --seeds "${few_seeds}" --labelled_share ${share} \
+            --systems "ft ft_mixup kd kd_live mtkd mtkd_live"
+    done
+}
+# Every language once as one that no student or teacher has heard; teachers from scratch as well.
 languages() {
+    recipe languages_scratch --seeds "${few_seeds}" --leave_one_language_out true --systems "ft mtkd"
     recipe languages "${specialists[@]}" --seeds "${few_seeds}" --leave_one_language_out true \
         --systems "ft kd mtkd"
 }
@@ -81,7 +89,7 @@ students() {
             recipe "others_${size}_${share}" --teacher_init multilingual "${others[@]}" \
                 --student_mode own --student_config "conf/train_conv_${size}.yaml" \
                 --labelled_share ${share} --systems "ft kd mtkd kd_features mtkd_features \
-                ft_hints kd_hints mtkd_hints"
+                ft_hints kd_hints mtkd_hints ft_frames kd_frames mtkd_frames"
         done
     done
 }
@@ -93,11 +101,11 @@ finetuned() {
 
 mkdir -p exp_study
 parts=("$@")
-all=(weightings teachers labels unlabelled languages students finetuned)
+all=(weightings teachers labels unlabelled matching languages students finetuned)
 [ $# -gt 0 ] || parts=("${all[@]}")
 for part in "${parts[@]}"; do
     case ${part} in
-        weightings | teachers | labels | unlabelled | languages | students | finetuned) "${part}" ;;
+        weightings | teachers | labels | unlabelled | matching | languages | students | finetuned) "${part}" ;;
         *) echo "error: no part ${part}; there are ${all[*]}" >&2 && exit 1 ;;
     esac
 done
