@@ -60,9 +60,14 @@ def test_all_parts_ask_for_what_there_is(study, tmp_path, monkeypatch):
 def test_one_part_joins_what_was_run_before(study, tmp_path):
     study("languages", FEW_SEEDS="7")
     study("finetuned")
-    first, second = calls(tmp_path)
-    assert (first["--seeds"], first["--leave_one_language_out"]) == ("7", "true")
-    assert second["--upstream_mode"] == "finetune"
+    *languages, finetuned = calls(tmp_path)
+    for call in languages:
+        assert (call["--seeds"], call["--leave_one_language_out"]) == ("7", "true")
+    assert [call["--expdir"] for call in languages] == [
+        "exp_study/languages",
+        "exp_study/languages_scratch",
+    ]
+    assert finetuned["--upstream_mode"] == "finetune"
     assert "languages=exp_study/languages" in (tmp_path / "compared").read_text()
 
 

@@ -72,9 +72,9 @@ matching() {
 }
 # Every language once as one that no student or teacher has heard; teachers from scratch as well.
 languages() {
-    recipe languages_scratch --seeds "${few_seeds}" --leave_one_language_out true --systems "ft mtkd"
     recipe languages "${specialists[@]}" --seeds "${few_seeds}" --leave_one_language_out true \
         --systems "ft kd mtkd"
+    recipe languages_scratch --seeds "${few_seeds}" --leave_one_language_out true --systems "ft mtkd"
 }
 # Small students: the stem of the upstream, also with two views of each utterance and the speakers'
 # other emotions; and encoders from nothing on filter banks.
