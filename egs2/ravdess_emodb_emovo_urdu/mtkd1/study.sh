@@ -66,8 +66,8 @@ unlabelled() {
 # Function matching: mixed utterances, which teachers hear as the student hears them.
 matching() {
     for share in 1 0.25; do
-        recipe "live_${share}" "${specialists[@]}" --seeds "${few_seeds}" --labelled_share ${share} \
-            --systems "ft ft_mixup kd kd_live mtkd mtkd_live"
+        recipe "live_${share}" --teacher_init multilingual --seeds "${few_seeds}" \
+            --labelled_share ${share} --systems "ft ft_mixup kd kd_live mtkd mtkd_live"
     done
 }
 # Every language once as one that no student or teacher has heard; teachers from scratch as well.
