@@ -11,7 +11,7 @@ from espnet_mtkd.evaluate.results import BASELINE, MAJORITY, TEACHERS, TOGETHER
 LABELS = {
     MAJORITY: "majority class",
     TEACHERS: "teachers, each on its language",
-    TOGETHER: "their ensembles (or soups), which teach",
+    TOGETHER: "the same, all seeds together",
 }
 ENVIRONMENT = {
     "date": "date",
@@ -120,7 +120,8 @@ def definitions(results: Mapping[str, Any]) -> str:
         f"{BASELINE} are paired: both systems with the same resamples, p two-sided and not "
         "corrected for the number of comparisons. Training time is the mean per fold and seed, "
         "without that of the teachers a system learns from; the row of the teachers is all of "
-        "them together."
+        "them together. With `--teacher_ensemble` the teachers of all seeds teach together; their "
+        "row is of the mean of their probabilities, or of their soup."
     )
 
 
