@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 
 from espnet_mtkd.bin.list_corpora import ROOT, read_entry
 from espnet_mtkd.data.files import atomic_path
+from espnet_mtkd.distill import without_training
 from espnet_mtkd.errors import UserError, cli
 from espnet_mtkd.tasks.ser import SERTask
 from espnet_mtkd.use.archive import (
@@ -165,12 +166,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder = Path(name)
         last = unused_above(files)
         config = portable_config(files, folder, last)
-        if last is None:
-            shutil.copy(files.parameters, folder / "model.pth")
-        else:
-            state = torch.load(files.parameters, map_location="cpu", weights_only=True)
+        state = torch.load(files.parameters, map_location="cpu", weights_only=True)
+        state = without_training(state)
+        if last is not None:
             cut(config, state, last)
-            torch.save(state, folder / "model.pth")
+        torch.save(state, folder / "model.pth")
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
         run = ", ".join(model_dir.absolute().parts[-3:-1]).replace("_", " ")
         corpora = {c: languages_and_licence(c) for c in results["experiment"]["corpora"]}

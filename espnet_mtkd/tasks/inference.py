@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from espnet_mtkd.data.ark import check_index
 from espnet_mtkd.data.datadir import read_map, write_map
-from espnet_mtkd.distill import TRAINING_ONLY
+from espnet_mtkd.distill import without_training
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.models.ser_model import ESPnetSERModel
 from espnet_mtkd.tasks.ser import SERTask, pooling_choices
@@ -71,10 +71,9 @@ def load_model(
     args.hints_info = None  # as are teachers: of the training alone
     model = SERTask.build_model(args)
     state = safe_torch_load(model_file, map_location="cpu")
-    # What a student learned about its teachers is of no use without them.
-    state = {key: v for key, v in state.items() if key.split(".")[0] not in TRAINING_ONLY}
     try:
-        model.load_state_dict(state)
+        # What a student learned about its teachers is of no use without them.
+        model.load_state_dict(without_training(state))
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise UserError(f"{model_file} does not fit {config}: {first}") from None

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from espnet_mtkd.data.wavheader import SAMPLE_RATE
-from espnet_mtkd.distill import TRAINING_ONLY
+from espnet_mtkd.distill import without_training
 from espnet_mtkd.models.head import LinearHead, MLPHead
 from espnet_mtkd.models.layers import LayerWeighting, Standardize
 from espnet_mtkd.use.features import FilterBanks, WhisperEncoder, load_whisper
@@ -115,7 +115,7 @@ def build_network(
         language_head,
         None if duration is None else round(duration * SAMPLE_RATE),
     )
-    own = {k: v for k, v in state.items() if k.split(".")[0] not in ("frontend", *TRAINING_ONLY)}
+    own = {k: v for k, v in without_training(state).items() if not k.startswith("frontend.")}
     missing, unexpected = network.load_state_dict(own, strict=False)
     missing = [key for key in missing if not key.startswith("features.")]
     if missing or unexpected:

@@ -134,6 +134,16 @@ def test_an_upstream_that_is_gone(trained, tmp_path):
         pack.main(argv_for(own, tmp_path / "x.zip"))
 
 
+def test_what_only_the_training_had_stays_at_home(own, tmp_path):
+    state = torch.load(own / "model.pth")
+    extra = {f"{name}.weight": torch.zeros(3) for name in ("weighting", "hint_loss")}
+    (own / "model.pth").unlink()
+    torch.save({**state, **extra}, own / "model.pth")
+    pack.main(argv_for(own, tmp_path / "x.zip"))
+    packed = torch.load(unpack(tmp_path / "x.zip", tmp_path / "x")["ser_model_file"])
+    assert packed.keys() == state.keys()
+
+
 def test_code_beside_an_upstream_stays_at_home(trained, checkpoints, tmp_path):
     upstream = shutil.copytree(checkpoints["whisper"], tmp_path / "upstream")
     for name in ("modeling.py", "tf_model.h5", ".gitattributes"):
