@@ -33,7 +33,7 @@ from espnet_mtkd.models.upstream import Upstream
 from espnet_mtkd.tasks.dataset import FilterBanks, MeanHints, MemoryDataset
 from espnet_mtkd.tasks.optimizers import set_learning_rates
 from espnet_mtkd.tasks.trainer import SERTrainer
-from espnet_mtkd.yaml_numbers import with_numbers
+from espnet_mtkd.yaml_numbers import check_number, with_numbers
 
 frontend_choices = ClassChoices(
     "frontend",
@@ -190,7 +190,8 @@ class SERTask(AbsTask):
         groups = {key: value for key, value in vars(args).items() if isinstance(value, dict)}
         vars(args).update(with_numbers(groups))
         data = {name for _, name, _ in args.train_data_path_and_name_and_type}
-        if args.model_conf.get("hint_lambda", 0) > 0 and not (args.hints_info and "hint" in data):
+        weight = check_number("model_conf: hint_lambda", args.model_conf.get("hint_lambda", 0))
+        if weight > 0 and not (args.hints_info and "hint" in data):
             raise UserError(
                 "model_conf: hint_lambda needs the frames of an upstream: --hints_info, and hint "
                 "in --train_data_path_and_name_and_type"

@@ -123,6 +123,11 @@ def test_hints_beside_the_labels_without_frames(argv, missing):
         SERTask.main(cmd=[*words, "--model_conf", "hint_lambda=1.0"])
 
 
+def test_a_weight_of_hints_that_is_no_number(argv):
+    with pytest.raises(UserError, match="model_conf: hint_lambda 'much': must be a number"):
+        SERTask.main(cmd=[*argv(), "--model_conf", "hint_lambda=much"])
+
+
 def test_hints_are_means_over_the_frames_of_the_upstream(stored):
     hints = read_ark(stored / "feats.scp")
     for utt in list(read_map(stored / "wav.scp"))[:5]:
