@@ -5,7 +5,8 @@
 Made-up speech of 3 s, an epoch of 1050 utterances in batches of 32 as in the recipe for four real
 corpora, one thread. The time of an epoch is that of its steps (forward, backward, optimizer) by
 the fastest of the batches that are measured; reading comes on top, about half a second with
-``keep_in_memory``. Parts of Whisper (slice_5m, slice_20m, stem_1m), and all of it (frozen: the
+``keep_in_memory``. Parts of Whisper (cut_300k, stem_1m,
+slice_5m, slice_20m), and all of it (frozen: the
 teachers of the study), need --whisper. Frozen ones train from stored features, in seconds.
 """
 
@@ -24,7 +25,7 @@ from espnet_mtkd.systems import ROOT, read_yaml
 from espnet_mtkd.tasks.ser import SERTask
 
 UTTERANCES, SECONDS, BATCH = 1050, 3, 32
-WHISPER = ["stem_1m", "slice_5m", "slice_20m", "frozen"]
+WHISPER = ["cut_300k", "stem_1m", "slice_5m", "slice_20m", "frozen"]
 SMALL = ["conv_300k", "conv_1m", "conformer_5m"]
 
 

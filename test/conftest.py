@@ -236,6 +236,13 @@ class TrainedModels:
             "whisper_slice_tuned": dict(
                 upstream="hf_whisper_custom", path="whisper", keep_layers=1, mode="finetune"
             ),
+            "whisper_cut": dict(
+                upstream="hf_whisper_custom",
+                path="whisper",
+                mode="finetune",
+                keep_layers=0,
+                keep_channels=[5, 7],
+            ),
             "whisper_lora": dict(upstream="hf_whisper_custom", path="whisper", mode="lora"),
             "whisper_tuned": dict(upstream="hf_whisper_custom", path="whisper", mode="finetune"),
             "wav2vec2": dict(upstream="hf_wav2vec2_custom", path="wav2vec2_layer", mode="finetune"),

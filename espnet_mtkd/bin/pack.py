@@ -77,8 +77,9 @@ def portable_config(files: ModelFiles, folder: Path, last: int | None) -> dict[s
     if not source.exists():
         raise UserError(f"{upstream}: no such upstream; {files.name} was trained with it")
     name = Path("upstream") / (source.name if source.is_file() else "")
-    if last is not None:
-        write_slice(source, folder / name, last)
+    kept = frontend.get("keep_layers") if frontend.get("mode") == "finetune" else last
+    if kept is not None and (source / "model.safetensors").is_file():
+        write_slice(source, folder / name, kept)
     elif source.is_file():
         (folder / "upstream").mkdir()
         shutil.copy(source, folder / name)
@@ -113,7 +114,7 @@ def write_slice(source: Path, folder: Path, keep_layers: int) -> None:
     encoder = load_whisper(source, {}, keep_layers, raw=True)
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*IGNORED, *WEIGHTS))
     # Loading it as a whole encoder asks for a last normalisation, which then is not used.
-    size = encoder.embed_positions.embedding_dim
+    size = encoder.conv2.out_channels
     norm = {"layer_norm.weight": torch.ones(size), "layer_norm.bias": torch.zeros(size)}
     state = {key: value.contiguous() for key, value in encoder.state_dict().items()}
     save_file({**state, **norm}, folder / "model.safetensors", metadata={"format": "pt"})

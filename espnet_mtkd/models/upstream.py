@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,9 @@ def _check_hugging_face_folder(name: str, path: str | None) -> None:
 
 
 def load_upstream(
-    name: str, path_or_url: str | None, keep_layers: int | None = None, raw: bool = False
+    name: str, path_or_url: str | None, part: dict[str, Any] | None = None
 ) -> torch.nn.Module:
-    """Load an S3PRL upstream and switch off what breaks it under a current transformers.
+    """Load an S3PRL upstream, or a part of it, and switch off what current transformers break.
 
     Layer drop loses hidden states; SpecAugment inside the model refuses short clips; the mask
     embedding never gets a gradient, which distributed training takes for a fault; the last hidden
@@ -107,14 +108,16 @@ def load_upstream(
     and which would get no gradient either.
     """
     check_upstream(name, path_or_url)
-    if keep_layers is not None and name != "hf_whisper_custom":
-        raise UserError(f"frontend_conf: keep_layers is for hf_whisper_custom only, not for {name}")
-    extra = {} if keep_layers is None else {"keep_layers": keep_layers, "raw": raw}
+    for option in part or {}:
+        if name != "hf_whisper_custom":
+            raise UserError(
+                f"frontend_conf: {option} is for hf_whisper_custom only, not for {name}"
+            )
     from s3prl.nn import S3PRLUpstream
 
     # S3PRL's loader asks a model for random numbers; the training's own stream stays untouched.
     with torch.random.fork_rng(devices=[]):
-        upstream = S3PRLUpstream(name, path_or_url=path_or_url, extra_conf=extra)
+        upstream = S3PRLUpstream(name, path_or_url=path_or_url, extra_conf=part or {})
     for module in upstream.modules():
         config = getattr(module, "config", None)
         for option, value in (("layerdrop", 0.0), ("apply_spec_augment", False)):
@@ -146,6 +149,9 @@ class Upstream(AbsFrontend):
         keep_layers: a slice of the upstream, its first layers; None (default): all of it.
         raw: the last state of a slice is what it is in the whole; default False: it is normalised,
             as the end of an encoder is.
+        keep_channels: of a slice without layers, how many filters of the first and of the second
+            convolution to keep, those with the greatest norms; in ``finetune`` only. None
+            (default): all.
         num_layers, hidden_size, num_params: where they are known, a frozen upstream is loaded
             only when the first waveform arrives. Training from stored features never loads it.
         layer_params: parameters of each layer, for an upstream that may be cut after any; None
@@ -167,6 +173,7 @@ class Upstream(AbsFrontend):
         lora_conf: dict[str, Any] | None = None,
         keep_layers: int | None = None,
         raw: bool = False,
+        keep_channels: Sequence[int] | None = None,
         num_layers: int | None = None,
         hidden_size: int | None = None,
         num_params: int | None = None,
@@ -180,11 +187,19 @@ class Upstream(AbsFrontend):
         self.path_or_url = path_or_url
         self.checkpoint = checkpoint
         self.mode = mode
-        self._slice = (keep_layers, raw)
+        if keep_channels is not None and mode != "finetune":
+            raise UserError(
+                f"frontend_conf: keep_channels: what is left of the filters has to be trained, so "
+                f"mode must be finetune, not {mode}"
+            )
+        cut = {"keep_layers": keep_layers, "keep_channels": keep_channels}
+        self._part = {option: value for option, value in cut.items() if value is not None}
+        if keep_layers is not None:
+            self._part["raw"] = raw
         # A list hides a module from torch: no parameters, no state dict, no train mode.
         self._frozen: list[torch.nn.Module] = []
         if mode != "frozen":
-            self.upstream = load_upstream(upstream, path_or_url, *self._slice)
+            self.upstream = load_upstream(upstream, path_or_url, self._part)
             if mode == "lora":
                 add_lora(self.upstream, **(lora_conf or {}))
                 keep_adapters_only(self)
@@ -212,7 +227,7 @@ class Upstream(AbsFrontend):
         if self.mode != "frozen":
             return self.upstream
         if not self._frozen:
-            module = load_upstream(self.name, self.path_or_url, *self._slice)
+            module = load_upstream(self.name, self.path_or_url, self._part)
             module.requires_grad_(False).eval()
             found = self._facts_of(module)
             if None not in self._facts and found != self._facts:

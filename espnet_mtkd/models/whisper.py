@@ -8,6 +8,7 @@ costs what its length costs, and attention does not see what was padded. Importi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import s3prl.hub
@@ -29,12 +30,19 @@ class WhisperUpstream(torch.nn.Module):
             (default): all.
         raw: of such a slice the last state is what it is in the whole encoder; default False: it
             is normalised, as the end of an encoder is.
+        keep_channels: of the two convolutions (``keep_layers`` 0) keep so many filters, see
+            :meth:`cut`; None (default): all.
     """
 
     padding_is_invisible = True
 
     def __init__(
-        self, ckpt: str, keep_layers: int | None = None, raw: bool = False, **kwargs: object
+        self,
+        ckpt: str,
+        keep_layers: int | None = None,
+        raw: bool = False,
+        keep_channels: Sequence[int] | None = None,
+        **kwargs: object,
     ) -> None:
         super().__init__()
         from transformers import WhisperConfig, WhisperFeatureExtractor
@@ -56,11 +64,48 @@ class WhisperUpstream(torch.nn.Module):
             self.model.layers = layers[:keep_layers]
             if raw:
                 self.model.layer_norm = torch.nn.Identity()
+        if keep_channels is not None:
+            self.cut(keep_channels)
         extractor = WhisperFeatureExtractor.from_pretrained(ckpt)
         self.n_fft, self.hop = extractor.n_fft, extractor.hop_length
         filters = np.asarray(extractor.mel_filters, dtype=np.float32)
         self.register_buffer("mel_filters", torch.from_numpy(filters), persistent=False)
         self.register_buffer("window", torch.hann_window(self.n_fft), persistent=False)
+
+    @torch.no_grad()
+    def cut(self, channels: Sequence[int]) -> None:
+        """Keep the filters of each convolution whose weights have the greatest L1 norm.
+
+        Li et al. 2017, https://arxiv.org/abs/1608.08710. What is left has to be trained. It has no
+        positions, which only layers need.
+
+        Args:
+            channels: how many of the first and of the second convolution.
+
+        Raises:
+            UserError: more than there are, or layers follow.
+        """
+        model, size = self.model, self.model.conv2.out_channels
+        if len(channels) != 2 or not all(0 < count <= size for count in channels):
+            raise UserError(
+                f"frontend_conf: keep_channels {list(channels)}: must be two numbers from 1 to "
+                f"{size}, of the first and the second convolution"
+            )
+        if len(model.layers):
+            raise UserError("frontend_conf: keep_channels needs keep_layers: 0")
+        inputs = torch.arange(model.conv1.in_channels)
+        for name, count in zip(("conv1", "conv2"), channels, strict=True):
+            whole = getattr(model, name)
+            norms = whole.weight.abs().sum((1, 2))
+            kept = norms.topk(count).indices.sort().values
+            part = torch.nn.Conv1d(len(inputs), count, 3, whole.stride, 1)
+            part.weight.copy_(whole.weight[kept][:, inputs])
+            part.bias.copy_(whole.bias[kept])
+            setattr(model, name, part)
+            inputs = kept
+        if isinstance(model.layer_norm, torch.nn.LayerNorm):
+            model.layer_norm = torch.nn.LayerNorm(channels[1])
+        model.embed_positions = None
 
     @property
     def cuttable_layers(self) -> torch.nn.ModuleList:
@@ -96,7 +141,8 @@ class WhisperUpstream(torch.nn.Module):
         mel = torch.stack([F.pad(mel, (0, 2 * longest - mel.shape[1])) for mel in mels])
         # The last valid frame of the second convolution, with its stride of 2, sees no padding.
         states = F.gelu(model.conv2(F.gelu(model.conv1(mel)))).transpose(1, 2)
-        states = states + model.embed_positions.weight[:longest]
+        if model.embed_positions is not None:
+            states = states + model.embed_positions.weight[:longest]
         valid = torch.arange(longest, device=mel.device) < frames[:, None]
         mask = None
         if not bool(valid.all()):
@@ -114,7 +160,8 @@ class WhisperUpstream(torch.nn.Module):
 
 def hf_whisper_custom(ckpt: str, *args: object, **kwargs: object) -> WhisperUpstream:
     """S3PRL's entry point for a local folder with a Whisper model."""
-    return WhisperUpstream(ckpt, kwargs.get("keep_layers"), kwargs.get("raw", False))
+    cut = {key: kwargs[key] for key in ("keep_layers", "raw", "keep_channels") if key in kwargs}
+    return WhisperUpstream(ckpt, **cut)
 
 
 s3prl.hub.hf_whisper_custom = hf_whisper_custom

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,18 +111,26 @@ class WhisperEncoder(torch.nn.Module):
         config: ``config.json`` of the Hugging Face folder.
         preprocessor: ``preprocessor_config.json`` of the folder.
         raw: the last state is not normalised, a slice as it is in the whole. Default False.
+        channels: of the convolutions, which then have no positions; None (default): all.
     """
 
     def __init__(
-        self, config: dict[str, Any], preprocessor: dict[str, Any], raw: bool = False
+        self,
+        config: dict[str, Any],
+        preprocessor: dict[str, Any],
+        raw: bool = False,
+        channels: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        size, mels = config["d_model"], config["num_mel_bins"]
+        first, size = channels or 2 * [config["d_model"]]
+        mels, self.max_positions = config["num_mel_bins"], config["max_source_positions"]
         self.n_fft = preprocessor.get("n_fft", 400)
         self.hop = preprocessor.get("hop_length", 160)
-        self.conv1 = torch.nn.Conv1d(mels, size, 3, padding=1)
-        self.conv2 = torch.nn.Conv1d(size, size, 3, stride=2, padding=1)
-        self.embed_positions = torch.nn.Embedding(config["max_source_positions"], size)
+        self.conv1 = torch.nn.Conv1d(mels, first, 3, padding=1)
+        self.conv2 = torch.nn.Conv1d(first, size, 3, stride=2, padding=1)
+        self.embed_positions = None
+        if channels is None:
+            self.embed_positions = torch.nn.Embedding(self.max_positions, size)
         heads, hidden = config["encoder_attention_heads"], config["encoder_ffn_dim"]
         layers = [WhisperLayer(size, heads, hidden) for _ in range(config["encoder_layers"])]
         self.layers = torch.nn.ModuleList(layers)
@@ -140,7 +149,7 @@ class WhisperEncoder(torch.nn.Module):
     @property
     def max_seconds(self) -> float:
         """Longest speech that there are positions for."""
-        return self.embed_positions.num_embeddings * STRIDE / SAMPLE_RATE
+        return self.max_positions * STRIDE / SAMPLE_RATE
 
     def log_mel(self, speech: torch.Tensor) -> torch.Tensor:
         """Return log-mel spectrograms (Batch, Mels, Frames), a frame for every 160 samples."""
@@ -155,7 +164,8 @@ class WhisperEncoder(torch.nn.Module):
     def forward(self, speech: torch.Tensor) -> list[torch.Tensor]:
         """Return all hidden states (Batch, Frames, D) of (Batch, Samples) at 16 kHz."""
         states = F.gelu(self.conv2(F.gelu(self.conv1(self.log_mel(speech))))).transpose(1, 2)
-        states = states + self.embed_positions.weight[: states.shape[1]]
+        if self.embed_positions is not None:
+            states = states + self.embed_positions.weight[: states.shape[1]]
         hidden = [states]
         for layer in self.layers:
             states = layer(states)
@@ -164,13 +174,18 @@ class WhisperEncoder(torch.nn.Module):
         return hidden
 
 
-def empty_whisper(folder: Path, num_layers: int | None = None, raw: bool = False) -> WhisperEncoder:
+def empty_whisper(
+    folder: Path,
+    num_layers: int | None = None,
+    raw: bool = False,
+    channels: Sequence[int] | None = None,
+) -> WhisperEncoder:
     """Make the encoder that a Hugging Face folder describes, without its parameters.
 
     Args:
         folder: with ``config.json`` and ``preprocessor_config.json``.
         num_layers: default None: those of the folder.
-        raw: see :class:`WhisperEncoder`.
+        raw, channels: see :class:`WhisperEncoder`.
     """
     config, preprocessor = (
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
@@ -178,7 +193,7 @@ def empty_whisper(folder: Path, num_layers: int | None = None, raw: bool = False
     )
     if num_layers is not None:
         config["encoder_layers"] = num_layers
-    return WhisperEncoder(config, preprocessor, raw)
+    return WhisperEncoder(config, preprocessor, raw, channels)
 
 
 def load_whisper(
@@ -186,6 +201,7 @@ def load_whisper(
     state: dict[str, torch.Tensor],
     keep_layers: int | None = None,
     raw: bool = False,
+    channels: Sequence[int] | None = None,
 ) -> WhisperEncoder | None:
     """Load the encoder of a Hugging Face folder.
 
@@ -193,7 +209,7 @@ def load_whisper(
         folder: with ``config.json`` and ``preprocessor_config.json``.
         state: its parameters where they were trained, else empty: they are in the folder.
         keep_layers: the first so many of its layers; None (default): all.
-        raw: see :class:`WhisperEncoder`.
+        raw, channels: see :class:`WhisperEncoder`.
 
     Returns:
         None if the folder has no ``model.safetensors``.
@@ -206,7 +222,7 @@ def load_whisper(
         state = load_file(folder / "model.safetensors")
         mark = next((m for m in ("model.encoder.", "encoder.") if m + "conv1.bias" in state), "")
         state = {k.removeprefix(mark): v for k, v in state.items() if k.startswith(mark)}
-    encoder = empty_whisper(folder, keep_layers, raw)
+    encoder = empty_whisper(folder, keep_layers, raw, channels)
     if keep_layers is not None:
         state = {key: state[key] for key in encoder.state_dict()}
     encoder.load_state_dict(state)

@@ -135,7 +135,7 @@ def _features(
             for key, value in state.items()
             if key.startswith(_IN_CHECKPOINT)
         }
-        cut = conf.get("keep_layers"), conf.get("raw", False)
+        cut = conf.get("keep_layers"), conf.get("raw", False), conf.get("keep_channels")
         return load_whisper(folder / conf["path_or_url"], trained, *cut)
     return None
 
@@ -143,5 +143,5 @@ def _features(
 def _shape(features: torch.nn.Module) -> tuple[int, int]:
     """Size of the hidden states, and number of layers."""
     if isinstance(features, WhisperEncoder):
-        return features.embed_positions.embedding_dim, len(features.layers) + 1
+        return features.conv2.out_channels, len(features.layers) + 1
     return 240, 1

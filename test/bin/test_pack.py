@@ -13,6 +13,8 @@ from espnet_mtkd.bin import pack
 from espnet_mtkd.errors import UserError
 from espnet_mtkd.evaluate.calibration import fit_temperature
 from espnet_mtkd.evaluate.predictions import read_predictions
+from espnet_mtkd.use.archive import open_model
+from espnet_mtkd.use.torch_backend import check_network, trained_model
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
@@ -53,6 +55,18 @@ def test_layers_that_a_student_does_not_use_stay_at_home(trained, kind, keep, tm
     for model in (EmotionRecognizer.from_pretrained(p) for p in (trained(kind), cut)):
         states.append([model(tone).probabilities[e] for e in trained.emotions])
     assert states[-1] == pytest.approx(states[-2], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["whisper_slice_tuned", "whisper_cut"])
+def test_a_trained_slice_takes_its_layers_along_only(trained, kind):
+    with zipfile.ZipFile(trained.packed("whisper_tuned")) as file:
+        whole = file.getinfo("upstream/model.safetensors").file_size
+    with zipfile.ZipFile(trained.packed(kind)) as file:
+        assert file.getinfo("upstream/model.safetensors").file_size < whole
+    folder = trained(kind)
+    with open_model(trained.packed(kind)) as packed, open_model(folder) as files:
+        assert check_network(packed, trained_model(files)) < 1e-5
+        assert check_network(files, trained_model(packed)) < 1e-5  # by ESPnet and S3PRL
 
 
 def test_parameters_of_another_form_are_packed_whole(trained, checkpoints, tmp_path):

@@ -197,7 +197,9 @@ def whisper_base(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("name", "millions"), [("slice_5m", 5.0), ("slice_20m", 20.0)])
+@pytest.mark.parametrize(
+    ("name", "millions"), [("cut_300k", 0.32), ("slice_5m", 5.0), ("slice_20m", 20.0)]
+)
 def test_sizes_of_slices(whisper_base, name, millions):
     config = read_yaml(ROOT / "conf" / f"train_{name}.yaml")
     own = dict(upstream="hf_whisper_custom", path_or_url=str(whisper_base), mode="finetune")

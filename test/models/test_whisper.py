@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import transformers
 
 from espnet_mtkd.errors import UserError
@@ -94,6 +95,41 @@ def test_a_slice_has_the_first_layers(checkpoints, upstream):
     for wrong in (-1, 3):
         with pytest.raises(UserError, match=f"keep_layers {wrong}: .* has 2 layers"):
             WhisperUpstream(folder, keep_layers=wrong)
+
+
+@torch.no_grad()
+def test_a_cut_has_the_filters_with_the_greatest_norms(checkpoints):
+    folder = str(checkpoints["whisper"])
+    whole = WhisperUpstream(folder, keep_layers=0).model
+    size = whole.conv2.out_channels
+    cut = WhisperUpstream(folder, keep_layers=0, raw=True, keep_channels=[3, 2])
+    first, second = (
+        sorted(range(size), key=lambda i: -conv.weight[i].abs().sum())[:count]
+        for conv, count in ((whole.conv1, 3), (whole.conv2, 2))
+    )
+    mel = cut.log_mel(noise(1.0))[None]
+    weights = whole.conv1.weight[sorted(first)], whole.conv1.bias[sorted(first)]
+    heard = F.gelu(F.conv1d(mel, *weights, padding=1))
+    weights = whole.conv2.weight[sorted(second)][:, sorted(first)], whole.conv2.bias[sorted(second)]
+    expected = F.gelu(F.conv1d(heard, *weights, stride=2, padding=1)).transpose(1, 2)
+    (found,) = cut([noise(1.0)])["hidden_states"]
+    torch.testing.assert_close(found, expected)
+    (normalised,) = WhisperUpstream(folder, 0, keep_channels=[3, 2])([noise(1.0)])["hidden_states"]
+    torch.testing.assert_close(normalised, F.layer_norm(expected, [2]))
+
+
+def test_channels_that_cannot_be_kept(checkpoints):
+    folder = str(checkpoints["whisper"])
+    size = WhisperUpstream(folder).model.conv2.out_channels
+    for wrong in ([], [3], [3, size + 1], [0, 3]):
+        with pytest.raises(UserError, match=f"two numbers from 1 to {size}"):
+            WhisperUpstream(folder, keep_layers=0, keep_channels=wrong)
+    with pytest.raises(UserError, match="keep_channels needs keep_layers: 0"):
+        WhisperUpstream(folder, keep_layers=1, keep_channels=[3, 2])
+    with pytest.raises(UserError, match="mode must be finetune, not frozen"):
+        Upstream("hf_whisper_custom", folder, keep_layers=0, keep_channels=[3, 2])
+    with pytest.raises(UserError, match="keep_channels is for hf_whisper_custom only, not for"):
+        Upstream("fbank", mode="finetune", keep_channels=[3, 2])
 
 
 @pytest.mark.parametrize("mode", ["frozen", "finetune"])

@@ -25,7 +25,7 @@ pytest.importorskip("onnxscript", reason="export needs the extra 'onnx'")
 
 KINDS = [
     *("fbank", "conv", "conformer"),
-    *("whisper", "whisper_slice_tuned", "whisper_stem", "whisper_lora"),
+    *("whisper", "whisper_slice_tuned", "whisper_cut", "whisper_stem", "whisper_lora"),
     *("wav2vec2", "hubert_lora", "wavlm"),
 ]
 

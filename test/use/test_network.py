@@ -20,6 +20,7 @@ from espnet_mtkd.use.torch_backend import TorchBackend, TrainedModel, check_netw
 PLAIN = [
     *("fbank", "fbank_no_cmvn"),
     *("whisper", "whisper_tuned", "whisper_slice", "whisper_lower", "whisper_slice_tuned"),
+    "whisper_cut",
 ]
 OTHERS = ["mfcc", "hubert", "wav2vec2", "conv", "whisper_lora"]
 
