@@ -123,18 +123,25 @@ class Plan(TrainingPlan):
                 mode = self.mode(students.get(name))
                 for side, data_set in sides.items():
                     jobs.append(self._predict(run, model, side, data_set, mode))
-        for run in self.soups:
-            test = run.sets / "test"
-            for teacher in self.teachers(run, "monolingual"):
+        soups = self.o.teacher_ensemble == "soup" and len(self.seeds) > 1
+        for run in (run for run in self.runs if run.seed == self.seeds[0]):
+            for teacher in self.teachers(run, "monolingual") if soups else ():
+                test = run.sets / "test"
                 jobs.append(self._predict(run, teacher.job, "test", test, self.o.upstream_mode))
+            jobs += [self._predict_external(run, name, path) for name, _, path in self.external]
         return jobs
 
-    @property
-    def soups(self) -> list[Run]:
-        """A run of each fold, if its teachers are averages over the seeds."""
-        if self.o.teacher_ensemble != "soup" or len(self.seeds) == 1:
-            return []
-        return [run for run in self.runs if run.seed == self.seeds[0]]
+    def _predict_external(self, run: Run, name: str, path: str) -> Job:
+        """Return what a teacher from elsewhere says of the test set of a fold."""
+        output = self.expdir / f"fold_{run.fold}" / "external" / name / "test.tsv"
+        test = run.sets / "test"
+        argv = ["--model_dir", path, "--data_dir", str(test)]
+        argv += ["--speech", f"{test / 'wav.scp'},sound"]
+        argv += ["--emotions", str(run.tree.output / "emotions")]
+        more = dict(inputs=(Path(path),), cmd=self.o.decode_cmd)
+        return self._sharded(
+            "ser_inference", "--output", output, 8, argv, (run.tree,), "training", **more
+        )
 
     def _predict(self, run: Run, model: Job, side: str, data_set: Path, mode: str) -> Job:
         output = model.output / f"{side}.tsv"

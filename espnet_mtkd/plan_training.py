@@ -115,6 +115,12 @@ class TrainingPlan(ConfigPlan):
                     f"--external_teachers {text}: the name must not end in a dot and a number, "
                     "as those of an ensemble do"
                 )
+            taken = {t[0] for t in teachers} | {system.name for system in self.systems}
+            if name in taken or name.startswith("teacher_") or "/" in name:
+                raise UserError(
+                    f"--external_teachers {text}: the name must be one that no other teacher and "
+                    "no system has, must not start with teacher_, and have no slash"
+                )
             if not Path(path).exists():
                 raise UserError(f"--external_teachers {text}: {path}: no such archive or folder")
             if language == "all" and self.o.leave_one_language_out == "true":

@@ -873,6 +873,12 @@ def test_teachers_from_elsewhere(tmp_path):
     assert heard == [str(plan.runs[0].sets / side / "wav.scp") for side in ("train", "dev")]
     assert {tmp_path / "a.zip", tmp_path / "b.zip"} <= set(logits.inputs)
     assert "--external" not in plan.logits(plan.runs[0], "ft").argv
+    tested = {job.output: job for job in plan.predictions if "external" in str(job.output)}
+    outputs = [Path("exp/fold_1/external") / name / "test.tsv" for name in ("sv", "all")]
+    assert list(tested) == outputs
+    job = tested[outputs[0]]
+    assert job.argv[job.argv.index("--speech") + 1] == f"{plan.runs[0].sets}/test/wav.scp,sound"
+    assert tmp_path / "a.zip" in job.inputs
     live = make_plan("de en", systems="alive", external_teachers=external)
     with pytest.raises(UserError, match="system alive has live teachers"):
         live.stage(7)
@@ -880,6 +886,10 @@ def test_teachers_from_elsewhere(tmp_path):
         ("sv,sv", "must be NAME,LANG"),
         ("sv,sv,c.zip", "no such archive"),
         ("sv.2,sv,a.zip", "the name must not end in a dot and a number"),
+        ("sv,sv,a.zip sv,de,b.zip", "b.zip: the name must be one that no other teacher"),
+        ("teacher_de,de,a.zip", "must not start with teacher_"),
+        ("mtkd,de,a.zip", "the name must be one that no other teacher and no system"),
+        ("a/b,de,a.zip", "have no slash"),
     ):
         with pytest.raises(UserError, match=message):
             make_plan(external_teachers=wrong).stage(6)

@@ -147,6 +147,16 @@ def read_taught(experiment: Experiment) -> Counts | None:
     return {at: counts[at] for at in experiment.languages if at in counts}
 
 
+def read_external(experiment: Experiment, name: str) -> Counts:
+    """Return the counts of a teacher from elsewhere on the test sets; one run."""
+    languages, num_classes = experiment.languages, len(experiment.emotions)
+    folders = [experiment.expdir / f"fold_{fold}" / "external" / name for fold in experiment.folds]
+    parts = [
+        read_predictions(folder / "test.tsv", experiment.emotions, languages) for folder in folders
+    ]
+    return _count([parts], _speakers(parts, languages), num_classes)
+
+
 def read_counts(experiment: Experiment, split: str) -> tuple[dict[str, Counts], dict[str, Any]]:
     """Read and check the predictions of all models on one set.
 

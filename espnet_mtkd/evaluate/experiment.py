@@ -48,6 +48,12 @@ class Experiment:
         """Languages that students met only when tested, with ``--leave_one_language_out``."""
         return self.raw.get("left_out", [])
 
+    @property
+    def external(self) -> dict[str, str]:
+        """Teachers from elsewhere and their languages, ``all`` for any."""
+        given = self.raw.get("external_teachers", "").split()
+        return dict(text.split(",", 2)[:2] for text in given)
+
     def own_language(self, teacher: str) -> str:
         """The language that ``teacher`` was trained on."""
         return teacher.removeprefix(TEACHER_PREFIX)

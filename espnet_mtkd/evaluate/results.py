@@ -39,6 +39,7 @@ from espnet_mtkd.evaluate.counts import (
     languages_of,
     models_of,
     read_counts,
+    read_external,
     read_taught,
 )
 from espnet_mtkd.evaluate.experiment import Experiment, read_info, read_json
@@ -188,6 +189,10 @@ def score_set(experiment: Experiment, split: str, bootstrap: Bootstrap) -> dict[
             row = _row(together, bootstrap)
             entry = _describe("teachers", row, baseline, languages, level)
             rows[TOGETHER] = {**entry, "runs": None}  # all seeds speak at once
+    for name in experiment.external if split == "test" else ():
+        row = _row(read_external(experiment, name), bootstrap)
+        entry = _describe("teacher", row, baseline, languages, level)
+        rows[name] = {**entry, "runs": None}
     for model, row in measured.items():
         kind = "teacher" if model in experiment.teachers else "system"
         compared = None if model == BASELINE else baseline
@@ -259,27 +264,35 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def _teacher_warnings(rows: Mapping[str, Any]) -> list[str]:
+def _teacher_warnings(experiment: Experiment, rows: Mapping[str, Any]) -> list[str]:
     if BASELINE not in rows or TEACHERS not in rows:
         return []
+    own = rows.get(TOGETHER, rows[TEACHERS])  # those that teach
+    teachers = [(own, "", experiment.languages)]
+    for name, language in experiment.external.items():
+        spoken = experiment.languages if language == "all" else [language]
+        teachers.append((rows[name], f" {name}", spoken))
     warnings = []
-    teachers = rows.get(TOGETHER, rows[TEACHERS])  # those that teach
-    for language, difference in teachers["difference"]["languages"].items():
-        if difference["value"] >= 0:
-            continue
-        teacher = teachers["languages"][language]["uar"]["value"]
-        baseline = rows[BASELINE]["languages"][language]["uar"]["value"]
-        p = "" if difference["p"] is None else f", p = {difference['p']:.3f}"
-        warnings.append(
-            f"the teacher of {language} is worse than {BASELINE} on its own language: "
-            f"UAR {_percent(teacher)} against {_percent(baseline)}{p}; "
-            "it can hardly help there"
-        )
+    for row, name, spoken in teachers:
+        for language, difference in row["difference"]["languages"].items():
+            if difference["value"] >= 0 or language not in spoken:
+                continue
+            teacher, baseline = (
+                _percent(r["languages"][language]["uar"]["value"]) for r in (row, rows[BASELINE])
+            )
+            p = "" if difference["p"] is None else f", p = {difference['p']:.3f}"
+            warnings.append(
+                f"the teacher{name} of {language} is worse than {BASELINE} on its own language: "
+                f"UAR {teacher} against {baseline}{p}; it can hardly help there"
+            )
     return warnings
 
 
 def _notes(experiment: Experiment, sets: Sequence[Mapping[str, Any]]) -> list[str]:
-    notes = []
+    notes = [
+        f"whether the teacher {name} has heard speakers of the test sets is not known here"
+        for name in experiment.external
+    ]
     if len(experiment.folds) < experiment.num_folds:
         notes.append(
             f"{len(experiment.folds)} of {experiment.num_folds} folds were run: "
@@ -351,6 +364,7 @@ def score(
             f"made from the synthetic corpus {experiment.name}: "
             "for trying and testing, not for claims"
         )
+    teachers = [*experiment.teachers, *experiment.external]
     return {
         "format": FORMAT,
         "experiment": experiment.raw,
@@ -361,13 +375,13 @@ def score(
         },
         "warnings": {
             "synthetic": synthetic,
-            "teachers": _teacher_warnings(rows),
+            "teachers": _teacher_warnings(experiment, rows),
             "notes": _notes(experiment, [test, heldout] if heldout else [test]),
         },
         "teachers": {
-            "names": experiment.teachers,
+            "names": teachers,
             "languages": experiment.languages,
-            "uar": [uar_of(teacher) for teacher in experiment.teachers],
+            "uar": [uar_of(teacher) for teacher in teachers],
             BASELINE: uar_of(BASELINE) if BASELINE in rows else None,
         },
         "test": test,

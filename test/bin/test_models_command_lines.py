@@ -498,6 +498,24 @@ def test_table_of_logits(toy, models, tmp_path):
         np.testing.assert_allclose(np.array(logits, dtype=np.float32), expected[utt], atol=1e-6)
 
 
+def test_columns_in_another_order_and_of_an_emotion_that_a_model_does_not_know(
+    toy, models, waves, external, tmp_path
+):
+    wanted = [*reversed(toy.emotions[1:]), "boredom"]
+    (tmp_path / "emotions").write_text("\n".join(wanted) + "\n")
+    argv = inference_argv(toy, external / "model.pth", tmp_path / "test.tsv")
+    argv[argv.index("--speech") + 1] = f"{waves},sound"
+    ser_inference.main([*argv, "--emotions", str(tmp_path / "emotions")])
+    rows = [line.split("\t") for line in (tmp_path / "test.tsv").read_text().splitlines()]
+    assert rows[0][5:] == [f"logit_{emotion}" for emotion in wanted]
+    model, args = load_model(external)
+    keys = toy.folder / "dev" / "utt2emotion"
+    expected = dict(logits_of(model, args, (str(waves), "sound"), keys))
+    for utt, _, _, _, _, *logits in rows[1:]:
+        own = [*expected[utt][:0:-1], -1e9]
+        np.testing.assert_allclose(np.array(logits, dtype=np.float32), own, atol=1e-6)
+
+
 @pytest.mark.parametrize("count", [2, 50])
 def test_tables_of_shards_put_together(toy, models, tmp_path, count):
     ser_inference.main(inference_argv(toy, models["teacher_en"], tmp_path / "whole.tsv"))

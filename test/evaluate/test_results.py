@@ -193,6 +193,36 @@ def test_soups_have_predictions_of_their_own(make_exp):
     assert rows[TOGETHER]["num_params"] == rows[TEACHERS]["num_params"]
 
 
+def test_teachers_from_elsewhere_stand_beside_the_others(make_exp):
+    expdir = make_exp()
+    path = expdir / "experiment.json"
+    given = "far,fi,far.zip wide,all,wide.zip"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "external_teachers": given}))
+    with pytest.raises(UserError, match="fold_1/external/far/test.tsv: no predictions"):
+        _score(expdir)
+    for fold in (1, 2):  # one is as good as ft, one says the same whatever it hears
+        ft = (expdir / f"fold_{fold}/seed_0/ft/test.tsv").read_text()
+        head, *lines = ft.splitlines()
+        deaf = ["\t".join([*line.split("\t")[:5], "1", "0", "0", "-1e9"]) for line in lines]
+        for name, text in (("far", "\n".join([head, *deaf])), ("wide", ft)):
+            own = expdir / f"fold_{fold}/external/{name}/test.tsv"
+            own.parent.mkdir(parents=True)
+            own.write_text(text)
+    results = _score(expdir)
+    names, rows = results["teachers"]["names"], results["test"]["rows"]
+    assert names == ["teacher_en", "teacher_fi", "teacher_fr", "far", "wide"]
+    assert results["teachers"]["uar"][3] == pytest.approx([0.25] * 3)
+    for language in ("en", "fi", "fr"):
+        uar = _uar(_frame(expdir, "ft", 0).query(f"lang == '{language}'"))
+        assert rows["wide"]["languages"][language]["uar"]["value"] == pytest.approx(uar, abs=1e-6)
+    warned = [text for text in results["warnings"]["teachers"] if "far" in text]
+    assert len(warned) == 1 and warned[0].startswith("the teacher far of fi is worse than ft")
+    assert sum("is not known here" in note for note in results["warnings"]["notes"]) == 2
+    text = render(results)
+    assert "| far | 25.0 | 25.0 | 25.0 |" in text and "**Warning:** the teacher far of fi" in text
+    assert "far" not in text.split("## Systems")[1].split("All metrics")[0]
+
+
 def test_one_seed_is_no_ensemble(make_exp):
     expdir = make_exp(seeds=(0,))
     ensemble(expdir, "true")

@@ -279,3 +279,18 @@ def test_cross_fitted_soup_of_specialists_with_features_and_a_gate(shared):
         weights[name] = json.loads(path.read_text())["2"]["train"]
     assert weights["mtkd_features"]["weight_fi_teacher_fi"] == pytest.approx(1.0)
     assert 0 < weights["mtkd_learned"]["weight_fi_teacher_en"] < 1
+
+
+def test_a_packed_student_teaches_in_another_experiment(finished):
+    folder, _ = finished
+    options = ("--systems", "ft mtkd", "--external_teachers", "other,fi,exp/packed/mtkd.zip")
+    results = results_of(folder, "exp_more", *options)
+    assert results["teachers"]["names"][-1] == "other"
+    own = results["test"]["rows"]["other"]["languages"]["fi"]["uar"]["value"]
+    packed = json.loads((folder / "exp/results.json").read_text())
+    same = packed["test"]["rows"]["mtkd"]["languages"]["fi"]["uar"]["value"]
+    assert own == same  # it was trained on the same fold
+    path = folder / "exp_more/fold_1/seed_0/mtkd/history.json"
+    weights = json.loads(path.read_text())["2"]["train"]
+    assert weights["weight_fi_other"] == weights["weight_fi_teacher_fi"] > 0
+    assert weights["weight_fi_teacher_en"] < weights["weight_fi_other"]
