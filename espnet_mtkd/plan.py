@@ -18,7 +18,7 @@ from espnet_mtkd.errors import UserError
 from espnet_mtkd.jobs import Job, run_jobs
 from espnet_mtkd.plan_data import SYNTHETIC
 from espnet_mtkd.plan_sets import Run
-from espnet_mtkd.plan_training import TrainingPlan
+from espnet_mtkd.plan_students import StudentPlan
 
 # Options that tell experiments of a study apart.
 FACTS = ("teacher_init", "teacher_ensemble", "crossfit", "labelled_share", "unlabelled", "views")
@@ -26,7 +26,7 @@ FACTS += ("student_mode", "student_config", "student_args", "teacher_config", "t
 FACTS += ("upstream_path", "external_teachers")
 
 
-class Plan(TrainingPlan):
+class Plan(StudentPlan):
     """All jobs of an experiment: the data's, the models', and here what people see.
 
     Args:

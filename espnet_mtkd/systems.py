@@ -64,7 +64,12 @@ class System:
     @property
     def frames(self) -> bool:
         """Whether the student goes on learning the frames of the upstream beside its labels."""
-        return self._weight("model_conf", "hint_lambda") > 0
+        return self is HINTS or self._weight("model_conf", "hint_lambda") > 0
+
+    @property
+    def taught(self) -> bool:
+        """Whether the student has teachers of emotions."""
+        return self.teachers in ("monolingual", "ft")
 
     def _weight(self, group: str, option: str) -> float:
         weight = self.options.get(group, {}).get(option, 0)
@@ -104,4 +109,4 @@ class System:
 
 
 # Not one of the systems: the first stage of those with hints.
-HINTS = System("hints", teachers="upstream", teaching="frames", options={})
+HINTS = System("hints", teachers="none", teaching="cached", options={})
