@@ -77,13 +77,20 @@ languages() {
     recipe languages_scratch --seeds "${few_seeds}" --leave_one_language_out true --systems "ft mtkd"
 }
 # Small students: the stem of the upstream, also with two views of each utterance and the speakers'
-# other emotions; and encoders from nothing on filter banks.
+# other emotions; its first layer; a part of the stem; and encoders from nothing on filter banks.
 students() {
     local others=(--unlabelled "ravdess emodb emovo" --seeds "${one_seed}")
     recipe stem_1m "${specialists[@]}" "${stem[@]}" --seeds "${seeds}" \
         --systems "ft kd mtkd mtkd_uniform"
     recipe stem_views_others "${specialists[@]}" "${stem[@]}" --views 2 "${others[@]}" \
         --systems "ft kd mtkd"
+    for share in 1 0.25; do
+        recipe "slice_${share}" "${specialists[@]}" --student_mode frozen \
+            --student_config conf/train_stem_1m.yaml --student_args "--layers 1" \
+            --seeds "${seeds}" --labelled_share ${share} --systems "ft kd mtkd"
+    done
+    recipe cut_300k --teacher_init multilingual "${others[@]}" --student_mode finetune \
+        --student_config conf/train_cut_300k.yaml --systems "ft kd mtkd mtkd_uniform"
     for size in 300k 1m; do
         for share in 1 0.25; do
             recipe "others_${size}_${share}" --teacher_init multilingual "${others[@]}" \
