@@ -86,10 +86,11 @@ class WhisperUpstream(torch.nn.Module):
             UserError: more than there are, or layers follow.
         """
         model, size = self.model, self.model.conv2.out_channels
-        if len(channels) != 2 or not all(0 < count <= size for count in channels):
+        counts = channels if isinstance(channels, (list, tuple)) else []
+        if len(counts) != 2 or not all(type(n) is int and 0 < n <= size for n in counts):
             raise UserError(
-                f"frontend_conf: keep_channels {list(channels)}: must be two numbers from 1 to "
-                f"{size}, of the first and the second convolution"
+                f"frontend_conf: keep_channels {channels}: must be two numbers from 1 to {size}, "
+                "of the first and the second convolution"
             )
         if len(model.layers):
             raise UserError("frontend_conf: keep_channels needs keep_layers: 0")

@@ -121,7 +121,7 @@ def test_a_cut_has_the_filters_with_the_greatest_norms(checkpoints):
 def test_channels_that_cannot_be_kept(checkpoints):
     folder = str(checkpoints["whisper"])
     size = WhisperUpstream(folder).model.conv2.out_channels
-    for wrong in ([], [3], [3, size + 1], [0, 3]):
+    for wrong in ([], [3], [3, size + 1], [0, 3], 3, "3,2", [3, 2.5]):
         with pytest.raises(UserError, match=f"two numbers from 1 to {size}"):
             WhisperUpstream(folder, keep_layers=0, keep_channels=wrong)
     with pytest.raises(UserError, match="keep_channels needs keep_layers: 0"):
