@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import recall_score
 
 from espnet_mtkd.data.datadir import read_map
 from espnet_mtkd.data.files import lock
 from espnet_mtkd.data.labels import HIDDEN
+from espnet_mtkd.evaluate.predictions import read_predictions
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -286,10 +288,17 @@ def test_a_packed_student_teaches_in_another_experiment(finished):
     options = ("--systems", "ft mtkd", "--external_teachers", "other,fi,exp/packed/mtkd.zip")
     results = results_of(folder, "exp_more", *options)
     assert results["teachers"]["names"][-1] == "other"
-    own = results["test"]["rows"]["other"]["languages"]["fi"]["uar"]["value"]
-    packed = json.loads((folder / "exp/results.json").read_text())
-    same = packed["test"]["rows"]["mtkd"]["languages"]["fi"]["uar"]["value"]
-    assert own == same  # it was trained on the same fold
+    emotions, languages = (results["experiment"][key] for key in ("emotions", "languages"))
+    heard, before = (
+        read_predictions(folder / path / "test.tsv", emotions, languages)
+        for path in ("exp_more/fold_1/external/other", "exp/fold_1/seed_0/mtkd")
+    )
+    assert heard.utt_ids == before.utt_ids  # it was trained on the same fold
+    np.testing.assert_allclose(heard.logits, before.logits, atol=1e-4)
+    own = np.array(heard.languages) == "fi"
+    uar = recall_score(heard.ref[own], heard.hyp[own], average="macro")
+    found = results["test"]["rows"]["other"]["languages"]["fi"]["uar"]["value"]
+    assert found == pytest.approx(uar, abs=1e-6)
     path = folder / "exp_more/fold_1/seed_0/mtkd/history.json"
     weights = json.loads(path.read_text())["2"]["train"]
     assert weights["weight_fi_other"] == weights["weight_fi_teacher_fi"] > 0
