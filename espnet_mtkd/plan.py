@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ class Plan(StudentPlan):
             training = {
                 "config_file": config_file,
                 "system": system and system.name,
-                "taught": system is not None and system.teachers != "none",
+                "taught": system is not None and system.taught,
                 "config": self.config(config_file, system),
                 "option": option,
                 "args": shlex.split(getattr(o, option)),
@@ -134,22 +135,37 @@ class Plan(StudentPlan):
     def _predict_external(self, run: Run, name: str, path: str) -> Job:
         """Return what a teacher from elsewhere says of the test set of a fold."""
         output = self.expdir / f"fold_{run.fold}" / "external" / name / "test.tsv"
-        test = run.sets / "test"
-        argv = ["--model_dir", path, "--data_dir", str(test)]
-        argv += ["--speech", f"{test / 'wav.scp'},sound"]
-        argv += ["--emotions", str(run.tree.output / "emotions")]
-        more = dict(inputs=(Path(path),), cmd=self.o.decode_cmd)
-        return self._sharded(
-            "ser_inference", "--output", output, 8, argv, (run.tree,), "training", **more
-        )
+        test, model = run.sets / "test", Path(path)
+        argv = ["--emotions", str(run.tree.output / "emotions")]
+        speech = (str(test / "wav.scp"), "sound")
+        return self._inference(output, model, test, speech, run.tree, argv, inputs=(model,))
 
     def _predict(self, run: Run, model: Job, side: str, data_set: Path, mode: str) -> Job:
-        output = model.output / f"{side}.tsv"
-        argv = ["--model_dir", str(model.output), "--data_dir", str(data_set)]
-        argv += ["--speech", ",".join(self._speech(run, data_set, mode))]
-        needs, cmd = (model,), self.o.decode_cmd
+        output, speech = model.output / f"{side}.tsv", self._speech(run, data_set, mode)
+        return self._inference(output, model.output, data_set, speech, model)
+
+    def _inference(
+        self,
+        output: Path,
+        model: Path,
+        data_set: Path,
+        speech: tuple[str, str],
+        need: Job,
+        more: Sequence[str] = (),
+        inputs: tuple[Path, ...] = (),
+    ) -> Job:
+        argv = ["--model_dir", str(model), "--data_dir", str(data_set)]
+        argv += ["--speech", ",".join(speech), *more]
         return self._sharded(
-            "ser_inference", "--output", output, 8, argv, needs, "training", cmd=cmd
+            "ser_inference",
+            "--output",
+            output,
+            8,
+            argv,
+            (need,),
+            "training",
+            inputs=inputs,
+            cmd=self.o.decode_cmd,
         )
 
     @cached_property

@@ -133,11 +133,7 @@ def read_taught(experiment: Experiment) -> Counts | None:
     counts: Counts = {}
     for teacher in experiment.teachers:
         if how == "soup":
-            paths = [experiment.expdir / f"fold_{f}" / "soup" / teacher for f in experiment.folds]
-            parts = [
-                read_predictions(path / "test.tsv", experiment.emotions, experiment.languages)
-                for path in paths
-            ]
+            parts = _of_folds(experiment, f"soup/{teacher}")
         else:
             seeds = _load(experiment, "test", experiment.languages, teacher)
             parts = [mean_of(members) for members in zip(*seeds, strict=True)]
@@ -149,12 +145,20 @@ def read_taught(experiment: Experiment) -> Counts | None:
 
 def read_external(experiment: Experiment, name: str) -> Counts:
     """Return the counts of a teacher from elsewhere on the test sets; one run."""
-    languages, num_classes = experiment.languages, len(experiment.emotions)
-    folders = [experiment.expdir / f"fold_{fold}" / "external" / name for fold in experiment.folds]
-    parts = [
-        read_predictions(folder / "test.tsv", experiment.emotions, languages) for folder in folders
+    parts = _of_folds(experiment, f"external/{name}")
+    return _count([parts], _speakers(parts, experiment.languages), len(experiment.emotions))
+
+
+def _of_folds(experiment: Experiment, model: str) -> list[Predictions]:
+    """Test predictions of a model that all seeds share, one for each fold."""
+    return [
+        read_predictions(
+            experiment.expdir / f"fold_{fold}" / model / "test.tsv",
+            experiment.emotions,
+            experiment.languages,
+        )
+        for fold in experiment.folds
     ]
-    return _count([parts], _speakers(parts, languages), num_classes)
 
 
 def read_counts(experiment: Experiment, split: str) -> tuple[dict[str, Counts], dict[str, Any]]:

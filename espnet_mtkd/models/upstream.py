@@ -108,11 +108,9 @@ def load_upstream(
     and which would get no gradient either.
     """
     check_upstream(name, path_or_url)
-    for option in part or {}:
-        if name != "hf_whisper_custom":
-            raise UserError(
-                f"frontend_conf: {option} is for hf_whisper_custom only, not for {name}"
-            )
+    if part and name != "hf_whisper_custom":
+        option = next(iter(part))
+        raise UserError(f"frontend_conf: {option} is for hf_whisper_custom only, not for {name}")
     from s3prl.nn import S3PRLUpstream
 
     # S3PRL's loader asks a model for random numbers; the training's own stream stays untouched.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import s3prl.hub
@@ -159,10 +160,9 @@ class WhisperUpstream(torch.nn.Module):
         return {"hidden_states": hidden}
 
 
-def hf_whisper_custom(ckpt: str, *args: object, **kwargs: object) -> WhisperUpstream:
+def hf_whisper_custom(ckpt: str, *args: object, **kwargs: Any) -> WhisperUpstream:
     """S3PRL's entry point for a local folder with a Whisper model."""
-    cut = {key: kwargs[key] for key in ("keep_layers", "raw", "keep_channels") if key in kwargs}
-    return WhisperUpstream(ckpt, **cut)
+    return WhisperUpstream(ckpt, **kwargs)
 
 
 s3prl.hub.hf_whisper_custom = hf_whisper_custom
