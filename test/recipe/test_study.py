@@ -58,7 +58,7 @@ def test_all_parts_ask_for_what_there_is(study, tmp_path, monkeypatch):
 
 
 def test_one_part_joins_what_was_run_before(study, tmp_path):
-    study("languages", FEW_SEEDS="7")
+    study("languages", SEEDS="7")
     study("finetuned")
     *languages, finetuned = calls(tmp_path)
     for call in languages:

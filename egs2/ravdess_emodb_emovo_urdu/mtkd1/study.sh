@@ -7,8 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 : "${WHISPER:?set WHISPER to the folder of a Hugging Face Whisper base model}"
 seeds=${SEEDS:-"0 1 2 3 4"}
-few_seeds=${FEW_SEEDS:-"0 1 2"} # where parts are many
-one_seed=${ONE_SEED:-0}         # where a training takes minutes
+one_seed=${ONE_SEED:-0} # where a training takes minutes
 
 # recipe NAME OPTIONS: one experiment
 recipe() {
@@ -30,10 +29,10 @@ weightings() {
 }
 # Teachers: as in the paper, from scratch; one specialist; their soup; cross-fitted ones.
 teachers() {
-    recipe scratch --seeds "${few_seeds}" --systems "ft kd mtkd mtkd_uniform paper_exact"
-    recipe soup --teacher_init multilingual --teacher_ensemble soup --seeds "${few_seeds}" \
+    recipe scratch --seeds "${seeds}" --systems "ft kd mtkd mtkd_uniform paper_exact"
+    recipe soup --teacher_init multilingual --teacher_ensemble soup --seeds "${seeds}" \
         --systems "ft mtkd"
-    recipe crossfit --teacher_init multilingual --crossfit 4 --seeds "${few_seeds}" \
+    recipe crossfit --teacher_init multilingual --crossfit 4 --seeds "${seeds}" \
         --systems "ft kd mtkd mtkd_label mtkd_learned"
 }
 # A part of the labels; the rest of the training set is unlabelled speech. (weightings has them all.)
@@ -43,22 +42,22 @@ labels() {
     recipe stem_labels_0.25 "${specialists[@]}" "${stem[@]}" --seeds "${seeds}" \
         --labelled_share 0.25 --systems "ft kd mtkd"
     for share in 0.1 0.5; do
-        recipe "labels_${share}" "${specialists[@]}" --seeds "${few_seeds}" \
+        recipe "labels_${share}" "${specialists[@]}" --seeds "${seeds}" \
             --labelled_share ${share} --systems "ft kd mtkd"
-        recipe "stem_labels_${share}" "${specialists[@]}" "${stem[@]}" --seeds "${few_seeds}" \
+        recipe "stem_labels_${share}" "${specialists[@]}" "${stem[@]}" --seeds "${seeds}" \
             --labelled_share ${share} --systems "ft kd mtkd"
     done
 }
 # Other emotions of the same speakers as unlabelled speech; a corpus of another language whose labels
 # nobody has: not heard, and as unlabelled speech.
 unlabelled() {
-    local others=("${specialists[@]}" --unlabelled "ravdess emodb emovo" --seeds "${few_seeds}")
+    local others=("${specialists[@]}" --unlabelled "ravdess emodb emovo" --seeds "${seeds}")
     for share in 1 0.25; do
         recipe "others_${share}" "${others[@]}" --labelled_share ${share} --systems "ft kd mtkd"
         recipe "stem_others_${share}" "${others[@]}" "${stem[@]}" --labelled_share ${share} \
             --systems "ft kd mtkd"
     done
-    local three=(--corpora "ravdess emodb emovo" --labelled_share 0.25 --seeds "${few_seeds}")
+    local three=(--corpora "ravdess emodb emovo" --labelled_share 0.25 --seeds "${seeds}")
     recipe three_0.25 "${specialists[@]}" "${three[@]}" --heldout urdu --systems "ft kd mtkd"
     recipe three_with_urdu_0.25 "${specialists[@]}" "${three[@]}" --unlabelled urdu \
         --systems "ft kd mtkd"
@@ -66,15 +65,15 @@ unlabelled() {
 # Function matching: mixed utterances, which teachers hear as the student hears them.
 matching() {
     for share in 1 0.25; do
-        recipe "live_${share}" --teacher_init multilingual --seeds "${few_seeds}" \
+        recipe "live_${share}" --teacher_init multilingual --seeds "${seeds}" \
             --labelled_share ${share} --systems "ft ft_mixup kd kd_live mtkd mtkd_live"
     done
 }
 # Every language once as one that no student or teacher has heard; teachers from scratch as well.
 languages() {
-    recipe languages "${specialists[@]}" --seeds "${few_seeds}" --leave_one_language_out true \
+    recipe languages "${specialists[@]}" --seeds "${seeds}" --leave_one_language_out true \
         --systems "ft kd mtkd"
-    recipe languages_scratch --seeds "${few_seeds}" --leave_one_language_out true --systems "ft mtkd"
+    recipe languages_scratch --seeds "${seeds}" --leave_one_language_out true --systems "ft mtkd"
 }
 # Small students: the stem of the upstream, also with two views of each utterance and the speakers'
 # other emotions; its first layer; a part of the stem; and encoders from nothing on filter banks.
